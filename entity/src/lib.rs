@@ -1,0 +1,8 @@
+//! SeaORM entities, one file a table. Every table bears the prefix `hub_`, so that a database shared with the app's
+//! own tables stays clear. The schema itself is made by the `migration` crate.
+
+pub mod member;
+pub mod message;
+pub mod room;
+pub mod setting;
+pub mod user;

@@ -1,0 +1,20 @@
+//! The schema as migrations that only add, so that the version before runs on what the newer one made. Each writes its
+//! own names as text: an old migration must not change when an entity does. Run at start, or by `hubbub migrate`.
+
+pub use sea_orm_migration::prelude::{DbErr, MigratorTrait};
+
+mod m20261122_000001_rooms_and_messages;
+
+/// All migrations, oldest first.
+pub struct Migrator;
+
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn sea_orm_migration::MigrationTrait>> {
+        vec![Box::new(m20261122_000001_rooms_and_messages::Migration)]
+    }
+
+    // Django keeps a `django_migrations` table of its own in the same database; ours bears our prefix.
+    fn migration_table_name() -> sea_orm_migration::sea_query::DynIden {
+        sea_orm_migration::sea_query::IntoIden::into_iden("hub_migration")
+    }
+}

@@ -1,0 +1,286 @@
+//! Wires everything together, runs it, and stops it: the order of starting and of stopping is all here.
+
+use std::{
+    any::Any,
+    io::{self, Write},
+    net::SocketAddr,
+    num::NonZero,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use actix::{Addr, Arbiter};
+use actix_web::{App, HttpServer, dev::Extensions, middleware::NormalizePath, rt::net::TcpStream, web};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::{sleep, timeout},
+};
+
+use crate::{
+    auth::{self, Authenticator, OWN_KEY_SETTING, SecretError},
+    config::Config,
+    http,
+    room::RecentBounds,
+    server::{ChatServer, Dispatcher, RegisterWorker, ServerBounds, ServerHandle, StopSessions, WorkerId},
+    session,
+    stats::Stats,
+    store::{self, OpenError, Probe, Store, StoreBounds, StoreError, Writer, WriterBounds},
+    worker::{Stopping, Worker},
+};
+
+/// How often a stop looks whether it is done.
+const LOOK: Duration = Duration::from_millis(20);
+/// How often sessions that are still there are told again that the hub stops.
+const TELL_AGAIN: Duration = Duration::from_millis(500);
+/// What the very end may take: requests under way, and the database's files.
+const LAST: Duration = Duration::from_secs(1);
+
+/// Why the hub does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// There is no secret, or a weak one.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The database can't be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The database is open but does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The address is taken.
+    #[error("{0} is in use: stop what listens there, or choose another address with --bind")]
+    PortInUse(SocketAddr),
+    /// The address can't be listened on for another reason.
+    #[error("can't listen on {address}: {source}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The server ended by itself, or signals can't be heard.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// Opens the database as the settings say.
+pub async fn open_store(config: &Config) -> Result<Store, OpenError> {
+    let bounds = StoreBounds {
+        read_timeout: config.database.read_timeout,
+        page_events: config.limits.page_events,
+        page_bytes: config.limits.page_bytes,
+        catch_up_reads: config.limits.catch_up_reads,
+    };
+    Store::open(&config.database, bounds).await
+}
+
+/// The hub's own signing key, made at the first start.
+pub async fn own_key(store: &Store) -> Result<String, StoreError> {
+    store.setting_or(OWN_KEY_SETTING, auth::make_secret).await
+}
+
+/// Runs the hub until a signal stops it.
+pub async fn serve(config: Config) -> Result<(), AppError> {
+    let mut signals = Signals::new()?;
+    let config = Arc::new(config);
+    // The profile's rules about the secret come before anything is made, the kept secret's folder with the database.
+    let database = store::file_of(&config.database);
+    let folder = database.parent().map(std::path::Path::to_owned).unwrap_or_default();
+    let checked = auth::check_secret(&config)?;
+    let store = Arc::new(open_store(&config).await?);
+    let secret = checked.map_or_else(|| auth::kept_secret(&folder.join("secret.key")), Ok)?;
+    let own_key = own_key(&store).await?;
+    let authenticator = Arc::new(Authenticator::new(&config.auth, &auth::split(&secret), &own_key));
+    let stats = Arc::new(Stats::default());
+    let stopping = Arc::new(Stopping::default());
+    let workers = match config.server.workers {
+        0 => thread::available_parallelism().map_or(1, NonZero::get),
+        workers => workers,
+    };
+    let (server_arbiter, writer_arbiter) = (Arbiter::new(), Arbiter::new());
+    let bounds = server_bounds(&config, workers);
+    let (server, writer) = ChatServer::start_on(
+        &server_arbiter.handle(),
+        &writer_arbiter.handle(),
+        Arc::clone(&store),
+        bounds,
+        Arc::clone(&stats),
+    )
+    .await;
+
+    let make_worker = {
+        let (config, store, stats, stopping) =
+            (Arc::clone(&config), Arc::clone(&store), Arc::clone(&stats), Arc::clone(&stopping));
+        let (server, writer, next) = (server.clone(), writer.clone(), Arc::new(AtomicUsize::new(0)));
+        move || {
+            let id = WorkerId(next.fetch_add(1, Ordering::Relaxed));
+            let queue = config.limits.dispatcher_queue;
+            let dispatcher = Dispatcher::start_on(id, server.clone(), Arc::clone(&stats), queue);
+            #[expect(clippy::disallowed_methods, reason = "one for each worker, before its first socket")]
+            server.do_send(RegisterWorker { worker: id, dispatcher: dispatcher.clone() });
+            web::Data::new(Worker {
+                id,
+                config: Arc::clone(&config),
+                authenticator: Arc::clone(&authenticator),
+                store: Arc::clone(&store),
+                handle: ServerHandle::new(server.clone(), Arc::clone(&stats)),
+                server: server.clone(),
+                dispatcher,
+                writer: writer.clone(),
+                stats: Arc::clone(&stats),
+                stopping: Arc::clone(&stopping),
+            })
+        }
+    };
+    let (body_bytes, send_buffer, stalled) =
+        (config.limits.body_bytes, config.limits.send_buffer_bytes, config.limits.stalled_timeout);
+    let bound = HttpServer::new(move || {
+        App::new()
+            .app_data(make_worker())
+            .app_data(web::JsonConfig::default().limit(body_bytes).error_handler(http::json_error))
+            .app_data(web::QueryConfig::default().error_handler(http::query_error))
+            .app_data(web::PathConfig::default().error_handler(http::path_error))
+            .app_data(web::PayloadConfig::new(body_bytes))
+            .wrap(NormalizePath::trim())
+            .route("/ws", web::get().to(session::native))
+            .route("/ws/chat", web::get().to(session::plain))
+            .route("/ws/chat/{room}", web::get().to(session::plain))
+            .configure(http::routes)
+    })
+    .workers(workers)
+    .disable_signals()
+    .shutdown_timeout(LAST.as_secs())
+    .on_connect(move |socket, _: &mut Extensions| guard_socket(socket, send_buffer, stalled))
+    .bind(config.server.bind)
+    .map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => AppError::PortInUse(config.server.bind),
+        _ => AppError::Bind { address: config.server.bind, source },
+    })?;
+    let addresses = bound.addrs();
+    let running = bound.run();
+    let stop_http = running.handle();
+    let mut running = actix_web::rt::spawn(running);
+    greet(&addresses)?;
+
+    tokio::select! {
+        () = signals.next() => {}
+        ended = &mut running => {
+            return Err(io::Error::other(format!("the HTTP server ended by itself: {ended:?}")).into());
+        }
+    }
+    let deadline = Instant::now() + config.server.stop_timeout;
+    let drain = async {
+        drain(&config, &stopping, &stats, &server, &writer, deadline).await;
+        drop(timeout(LAST, stop_http.stop(true)).await);
+        drop(timeout(LAST, store.close()).await);
+    };
+    tokio::select! {
+        () = drain => tracing::info!(sessions_cut = stats.sessions.get(), "stopped"),
+        () = signals.next() => tracing::warn!("second signal: ending at once"),
+        () = sleep(config.server.stop_timeout) => tracing::warn!("stop_timeout is over: ending now"),
+    }
+    Ok(())
+}
+
+fn server_bounds(config: &Config, workers: usize) -> ServerBounds {
+    let limits = &config.limits;
+    ServerBounds {
+        workers,
+        auto_create: config.rooms.auto_create,
+        queue: limits.server_queue,
+        writer_queue: limits.writer_queue,
+        writer: WriterBounds {
+            batch_messages: limits.batch_messages,
+            batch_bytes: limits.batch_bytes,
+            timeout: config.database.write_timeout,
+        },
+        recent: RecentBounds { events: limits.recent_events, bytes: limits.recent_bytes },
+        recent_total_bytes: limits.recent_total_bytes,
+        page_events: usize::try_from(limits.page_events).unwrap_or(usize::MAX),
+        page_bytes: limits.page_bytes,
+        room_idle: limits.room_idle,
+        new_rooms_per_hour: limits.new_rooms_per_hour,
+    }
+}
+
+/// A client that takes nothing is cut by the kernel: its session's actor, being the response's body, does not run then
+/// (actix-web #2441). Its send buffer is bounded too.
+fn guard_socket(socket: &dyn Any, send_buffer: usize, stalled: Duration) {
+    let Some(stream) = socket.downcast_ref::<TcpStream>() else { return };
+    let socket = socket2::SockRef::from(stream);
+    let set = socket.set_send_buffer_size(send_buffer).and_then(|()| {
+        #[cfg(target_os = "linux")]
+        socket.set_tcp_user_timeout(Some(stalled))?;
+        #[cfg(not(target_os = "linux"))]
+        let _ = stalled;
+        Ok(())
+    });
+    if let Err(error) = set {
+        tracing::debug!(%error, "a socket's options could not be set");
+    }
+}
+
+/// Says on stdout where the hub is, for people and for scripts that took port 0.
+fn greet(addresses: &[SocketAddr]) -> Result<(), io::Error> {
+    let mut out = io::stdout().lock();
+    for address in addresses {
+        writeln!(out, "hubbub listens on http://{address}")?;
+        tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
+    }
+    out.flush()
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// P10: readiness first, then every client is told to come back, then what was taken is stored.
+async fn drain(
+    config: &Config,
+    stopping: &Stopping,
+    stats: &Stats,
+    server: &Addr<ChatServer>,
+    writer: &Addr<Writer>,
+    deadline: Instant,
+) {
+    tracing::info!(sessions = stats.sessions.get(), "stopping");
+    stopping.announce();
+    sleep(config.server.drain_wait).await;
+    stopping.close();
+    let spread_ms = u64::try_from(config.server.drain_spread.as_millis()).unwrap_or(u64::MAX);
+    let last = deadline.checked_sub(LAST).unwrap_or(deadline);
+    let mut told: Option<Instant> = None;
+    while stats.sessions.get() > 0 && Instant::now() < last {
+        if told.is_none_or(|told| told.elapsed() >= TELL_AGAIN) {
+            #[expect(clippy::disallowed_methods, reason = "twice a second while the hub stops")]
+            server.do_send(StopSessions { spread_ms });
+            told = Some(Instant::now());
+        }
+        sleep(LOOK).await;
+    }
+    while Instant::now() < last {
+        match writer.send(Probe).await {
+            Ok(state) if state.queued > 0 => sleep(LOOK).await,
+            _ => break,
+        }
+    }
+}

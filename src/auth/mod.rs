@@ -1,0 +1,7 @@
+//! Who somebody is: tokens verified, the hub's own tokens minted, secrets made. Pure but for the clock.
+
+mod secret;
+mod token;
+
+pub use secret::{SecretError, check_secret, kept_secret, make_secret, split};
+pub use token::{Authenticator, Identity, OWN_KEY_SETTING, TokenError, mint};

@@ -1,0 +1,78 @@
+//! The app's secret: from the config, or in dev one that is made once and kept in a file that only its owner reads.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use rand::{RngExt, distr::Alphanumeric};
+
+use crate::config::{Config, Profile, Secret, weakness};
+
+/// Why there is no secret to start with.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// Production needs one.
+    #[error(
+        "auth.secret is not set: give the key by which your app signs its tokens as HUBBUB__AUTH__SECRET or in \
+         auth.secret_file; `hubbub secret` makes a new one"
+    )]
+    Missing,
+    /// Production needs a strong one.
+    #[error("auth.secret {0}: in production it must be strong; `hubbub secret` makes a new one")]
+    Weak(&'static str),
+    /// The file in which dev keeps its own can't be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// 48 random characters: 285 bits.
+pub fn make_secret() -> String {
+    rand::rng().sample_iter(Alphanumeric).take(48).map(char::from).collect()
+}
+
+/// The configured secret; `None` in dev where none is. Weak ones are for dev alone.
+pub fn check_secret(config: &Config) -> Result<Option<Secret>, SecretError> {
+    let configured = &config.auth.secret;
+    let keys = split(configured);
+    let weak = keys.iter().find_map(|key| weakness(key));
+    match (config.server.profile, keys.is_empty(), weak) {
+        (Profile::Production, true, _) => Err(SecretError::Missing),
+        (Profile::Production, false, Some(why)) => Err(SecretError::Weak(why)),
+        (Profile::Dev, true, _) => Ok(None),
+        (Profile::Dev, false, Some(why)) => {
+            tracing::warn!("auth.secret {why}: good enough to try out; production refuses it");
+            Ok(Some(configured.clone()))
+        }
+        (_, false, None) => Ok(Some(configured.clone())),
+    }
+}
+
+/// The keys in a secret that may hold several, separated by commas.
+pub fn split(secret: &Secret) -> Vec<&str> {
+    secret.reveal().split(',').map(str::trim).filter(|key| !key.is_empty()).collect()
+}
+
+/// The secret kept in this file, which is made where it is not there.
+pub fn kept_secret(path: &Path) -> Result<Secret, SecretError> {
+    let failed = |source| SecretError::File { path: path.display().to_string(), source };
+    match File::options().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(mut file) => {
+            let secret = make_secret();
+            file.write_all(secret.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+            tracing::info!(path = %path.display(), "no auth.secret configured: made one for trying out");
+            Ok(secret.into())
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Ok(fs::read_to_string(path).map_err(failed)?.trim().to_owned().into())
+        }
+        Err(source) => Err(failed(source)),
+    }
+}

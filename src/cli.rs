@@ -1,0 +1,148 @@
+//! The command line: what can be done, and how an end is told to people and to scripts.
+
+use std::{
+    io::{IsTerminal, Write},
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    app::{self, AppError},
+    auth::{self, OWN_KEY_SETTING},
+    config::{self, Config, ConfigError, LogFormat, Overrides},
+    store::{OpenError, Store},
+};
+
+/// `EX_CONFIG` of sysexits.h: the settings are wrong.
+const EXIT_CONFIG: u8 = 78;
+
+/// A self-hosted chat backend for an app that already has users.
+#[derive(Debug, Parser)]
+#[command(version, about, disable_help_subcommand = true)]
+pub struct Cli {
+    /// A file of settings, beside the compiled-in ones.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<String>,
+    /// dev (default) or production.
+    #[arg(long, global = true, value_name = "NAME")]
+    profile: Option<String>,
+    /// The address to listen on, such as 127.0.0.1:8000; port 0 takes a free one.
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    bind: Option<String>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the hub (what happens without a command).
+    Serve,
+    /// Bring the database to this version's schema and end.
+    Migrate,
+    /// Read the settings, say what is wrong with them, and end.
+    CheckConfig,
+    /// Print a token of the hub's own for trying out: the user is hub:NAME.
+    Token {
+        /// The user's name.
+        #[arg(long, value_name = "NAME")]
+        user: String,
+        /// How long it is good for.
+        #[arg(long, value_name = "TIME", default_value = "24h", value_parser = humantime::parse_duration)]
+        lifetime: Duration,
+    },
+    /// Print a new strong secret.
+    Secret,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    App(#[from] AppError),
+    #[error("the name must be 1 to 124 characters without control characters")]
+    BadName,
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
+
+impl From<OpenError> for CliError {
+    fn from(error: OpenError) -> Self {
+        Self::App(error.into())
+    }
+}
+
+/// Does what the command line asks; the exit code is 0, 1, or 78 where the settings are wrong.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    match actix_web::rt::System::new().block_on(command(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let mut stderr = std::io::stderr().lock();
+            // Nothing is left to tell it to where stderr is closed.
+            drop(writeln!(stderr, "hubbub: {error}"));
+            match error {
+                CliError::Config(_) | CliError::App(AppError::Secret(_)) => ExitCode::from(EXIT_CONFIG),
+                _ => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+async fn command(cli: Cli) -> Result<(), CliError> {
+    let overrides = Overrides { config: cli.config, profile: cli.profile, bind: cli.bind };
+    let command = cli.command.unwrap_or(Command::Serve);
+    if let Command::Secret = command {
+        return print(&auth::make_secret());
+    }
+    let config = config::load(&overrides)?;
+    start_log(&config);
+    match command {
+        Command::Serve => Ok(app::serve(config).await?),
+        Command::Migrate => {
+            app::open_store(&config).await?.close().await;
+            print("the database is at this version's schema")
+        }
+        Command::CheckConfig => {
+            auth::check_secret(&config).map_err(AppError::from)?;
+            print("the settings are good")
+        }
+        Command::Token { user, lifetime } => token(&config, &user, lifetime).await,
+        Command::Secret => Ok(()),
+    }
+}
+
+/// A token by the hub's own key, which a running hub has made and a new database gets here.
+async fn token(config: &Config, user: &str, lifetime: Duration) -> Result<(), CliError> {
+    let key = match Store::peek_setting(&config.database, OWN_KEY_SETTING).await {
+        Ok(Some(key)) => key,
+        Ok(None) | Err(OpenError::Missing { .. }) => {
+            let store = app::open_store(config).await?;
+            let key = app::own_key(&store).await.map_err(AppError::from)?;
+            store.close().await;
+            key
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let token = auth::mint(&key, user, lifetime).map_err(|_| CliError::BadName)?;
+    print(&token)
+}
+
+fn print(line: &str) -> Result<(), CliError> {
+    Ok(writeln!(std::io::stdout().lock(), "{line}")?)
+}
+
+fn start_log(config: &Config) {
+    let filter = EnvFilter::try_new(&config.log.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    match config.log.format {
+        LogFormat::Text => builder.with_target(false).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}

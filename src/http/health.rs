@@ -1,0 +1,44 @@
+//! Whether the process lives, and whether it should be sent work.
+
+use std::time::Duration;
+
+use actix_web::{HttpResponse, Responder, web};
+use serde_json::{Value, json};
+
+use crate::{store::Probe, worker::Worker};
+
+/// The longest a balancer has to wait for an answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Answers as long as the worker's thread turns.
+pub(super) async fn live() -> impl Responder {
+    HttpResponse::Ok().json(json!({"status": "live"}))
+}
+
+/// 200 where messages can be stored and delivered: the ChatServer and the writer answer, and so does the writing
+/// connection itself. 503 where not, and as soon as a stop is announced.
+pub(super) async fn ready(worker: web::Data<Worker>) -> impl Responder {
+    let database = tokio::time::timeout(PATIENCE, database(&worker)).await;
+    let (database, works) = database.unwrap_or_else(|_| (json!({"error": "no answer"}), false));
+    let stopping = worker.stopping.is_announced();
+    let serving = worker.server.connected() && worker.writer.connected();
+    let status = match (stopping, serving && works) {
+        (true, _) => "stopping",
+        (false, true) => "ready",
+        (false, false) => "unavailable",
+    };
+    let body = json!({"status": status, "database": database});
+    if status == "ready" { HttpResponse::Ok().json(body) } else { HttpResponse::ServiceUnavailable().json(body) }
+}
+
+async fn database(worker: &Worker) -> (Value, bool) {
+    match worker.writer.send(Probe).await {
+        Ok(state) if state.failing => return (json!({"error": "not writable", "queued": state.queued}), false),
+        Ok(_) => {}
+        Err(_) => return (json!({"error": "no writer"}), false),
+    }
+    match worker.store.health().await {
+        Ok(health) => (json!(health), true),
+        Err(_) => (json!({"error": "no answer from the writing connection"}), false),
+    }
+}

@@ -1,0 +1,51 @@
+//! `/api/rooms/{room}/messages`: read a page of the history, or say something without a socket.
+
+use actix_web::{HttpResponse, http::header, web};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{ApiError, signed_in::Asker};
+use crate::{
+    protocol::{Command, Dialect, ErrorCode, Reply, RoomName, Window, WireError},
+    worker::Worker,
+};
+
+#[derive(Deserialize)]
+pub(super) struct PageQuery {
+    after: Option<i64>,
+    before: Option<i64>,
+    around: Option<i64>,
+    limit: Option<i64>,
+}
+
+/// `GET …?after=41&limit=50` (or before, around; none: the newest): messages ascending by seq.
+pub(super) async fn read(
+    Asker(user): Asker,
+    path: web::Path<String>,
+    query: web::Query<PageQuery>,
+    worker: web::Data<Worker>,
+) -> Result<HttpResponse, ApiError> {
+    let room = RoomName::parse(&path)?;
+    let PageQuery { after, before, around, limit } = query.into_inner();
+    let (window, limit) = (Window::from_options(after, before, around)?, Window::limit(limit)?);
+    let (page, head) = worker.handle.history(&worker.store, user, room, window, limit).await?;
+    Ok(HttpResponse::Ok().insert_header(header::ContentType::json()).body(Reply::page(&page.events, head, page.more)))
+}
+
+/// `POST` {message, client_id?, data?}: 201 once it is stored, 200 where an earlier try had stored it.
+pub(super) async fn send(
+    Asker(user): Asker,
+    path: web::Path<String>,
+    body: web::Bytes,
+    worker: web::Data<Worker>,
+) -> Result<HttpResponse, ApiError> {
+    let room = RoomName::parse(&path)?;
+    let text = std::str::from_utf8(&body).map_err(|_| WireError::new(ErrorCode::BadJson, "the body must be UTF-8"))?;
+    let dialect = Dialect::Plain { room: room.clone(), resumes: false };
+    let request = dialect.parse(text, &worker.config.limits.message()).map_err(|failure| failure.error)?;
+    let Command::Send { draft, .. } = request.command else { return Err(WireError::internal().into()) };
+    let stored = worker.handle.post(user, room.clone(), draft)?;
+    let posted = stored.await.unwrap_or_else(|_| Err(WireError::unavailable()))?;
+    let answer = json!({"room": room, "seq": posted.seq, "timestamp": posted.timestamp, "repeat": posted.repeat});
+    Ok(if posted.repeat { HttpResponse::Ok().json(answer) } else { HttpResponse::Created().json(answer) })
+}

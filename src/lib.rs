@@ -1,0 +1,16 @@
+//! Hubbub: a self-hosted chat backend for an app that already has users. docs/architecture.md walks one message through
+//! the code. Imports run one way: `http` and `session` → `server` → `room`, `store`, `mirror` → `protocol`.
+
+pub mod app;
+pub mod auth;
+pub mod cli;
+pub mod config;
+mod fatal;
+pub mod http;
+pub mod protocol;
+pub mod room;
+pub mod server;
+pub mod session;
+pub mod stats;
+pub mod store;
+pub mod worker;

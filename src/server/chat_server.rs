@@ -1,0 +1,219 @@
+//! The ChatServer actor: which rooms there are, who is where, who may do what, and the one order of each room's events.
+//! Lives on an arbiter of its own; its queue is `limits.server_queue`. Its handlers are short and wait for nothing:
+//! rooms are read by tasks that come back with a message, events go out by one message a worker.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix::prelude::*;
+
+use super::{
+    WorkerId,
+    dispatcher::{Detached, Dispatcher, FellBehind, StopSessions},
+    room::{Entry, Room, RoomCommand},
+};
+use crate::{
+    fatal::AbortOnPanic,
+    protocol::{RoomName, Seq, WireError},
+    room::RecentBounds,
+    stats::Stats,
+    store::{Store, UserKey, Writer, WriterBounds},
+};
+
+/// How often workers that fell behind are told again.
+const NUDGE: Duration = Duration::from_millis(20);
+/// How often rooms that nobody uses are looked for.
+const SWEEP: Duration = Duration::from_secs(1);
+/// How often the numbers go to the log.
+const STATS: Duration = Duration::from_secs(60);
+
+/// What bounds the ChatServer, from the config.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerBounds {
+    /// Workers that serve sockets.
+    pub workers: usize,
+    /// Whether a room appears by its first message.
+    pub auto_create: bool,
+    /// Commands waiting for it.
+    pub queue: usize,
+    /// Messages given to the writer.
+    pub writer_queue: usize,
+    /// The writer's own bounds.
+    pub writer: WriterBounds,
+    /// Recent events of one room.
+    pub recent: RecentBounds,
+    /// Bytes of recent events of all rooms.
+    pub recent_total_bytes: usize,
+    /// Events in one answer to a session that catches up.
+    pub page_events: usize,
+    /// Bytes in one such answer.
+    pub page_bytes: usize,
+    /// How long an unused room stays.
+    pub room_idle: Duration,
+    /// Rooms that one user may make in an hour.
+    pub new_rooms_per_hour: u32,
+}
+
+/// A worker's Dispatcher is there; sent before that worker takes its first socket.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct RegisterWorker {
+    /// The worker.
+    pub worker: WorkerId,
+    /// Its Dispatcher.
+    pub dispatcher: Addr<Dispatcher>,
+}
+
+/// One worker as the ChatServer knows it.
+#[derive(Default)]
+pub(super) struct Worker {
+    pub(super) dispatcher: Option<Addr<Dispatcher>>,
+    /// Rooms of which something did not fit into its queue.
+    pub(super) behind: HashMap<RoomName, Seq>,
+}
+
+/// The actor.
+pub struct ChatServer {
+    pub(super) store: Arc<Store>,
+    pub(super) writer: Addr<Writer>,
+    pub(super) bounds: ServerBounds,
+    pub(super) stats: Arc<Stats>,
+    pub(super) workers: Vec<Worker>,
+    pub(super) rooms: HashMap<RoomName, Entry>,
+    pub(super) recent_bytes: usize,
+    /// How many rooms each user has made since when.
+    pub(super) makers: HashMap<UserKey, (u32, Instant)>,
+    _guard: AbortOnPanic,
+}
+
+impl ChatServer {
+    /// Starts the ChatServer on one arbiter and its Writer on another; gives both addresses.
+    pub async fn start_on(
+        arbiter: &ArbiterHandle,
+        writer_arbiter: &ArbiterHandle,
+        store: Arc<Store>,
+        bounds: ServerBounds,
+        stats: Arc<Stats>,
+    ) -> (Addr<Self>, Addr<Writer>) {
+        let writer_arbiter = writer_arbiter.clone();
+        let (give_writer, writer) = tokio::sync::oneshot::channel();
+        let server = Self::start_in_arbiter(arbiter, move |ctx| {
+            ctx.set_mailbox_capacity(bounds.queue);
+            let listener = ctx.address().recipient();
+            // The ChatServer counts what it gave; the mailbox is larger, so that it is never what refuses.
+            let mailbox = bounds.writer_queue.saturating_add(1);
+            let writer = Writer::start_in(&writer_arbiter, Arc::clone(&store), bounds.writer, mailbox, listener);
+            drop(give_writer.send(writer.clone()));
+            let workers = std::iter::repeat_with(Worker::default).take(bounds.workers).collect();
+            let _guard = AbortOnPanic("chat server");
+            let (rooms, makers) = (HashMap::new(), HashMap::new());
+            Self { store, writer, bounds, stats, workers, rooms, recent_bytes: 0, makers, _guard }
+        });
+        #[expect(clippy::expect_used, reason = "invariant: the closure above runs before its arbiter ends")]
+        let writer = writer.await.expect("the chat server starts");
+        (server, writer)
+    }
+
+    /// Runs a command on its room, or keeps it until the room is read.
+    pub(super) fn take(&mut self, command: RoomCommand, ctx: &mut Context<Self>) {
+        self.stats.server_queue.sub(1);
+        let name = command.room().clone();
+        match self.rooms.get_mut(&name) {
+            Some(Entry::Ready(room)) => {
+                room.used = Instant::now();
+                self.run(command, ctx);
+            }
+            Some(Entry::Loading { waiting, .. }) if waiting.len() < self.bounds.queue => waiting.push(command),
+            Some(Entry::Loading { .. }) => command.refuse(WireError::busy()),
+            None => {
+                self.rooms.insert(name.clone(), Entry::Loading { waiting: vec![command], seen: Seq(0) });
+                self.stats.rooms.set(self.rooms.len());
+                self.load(name, ctx);
+            }
+        }
+    }
+
+    pub(super) fn room_mut(&mut self, name: &RoomName) -> Option<&mut Room> {
+        match self.rooms.get_mut(name) {
+            Some(Entry::Ready(room)) => Some(room),
+            _ => None,
+        }
+    }
+
+    /// Drops rooms that nobody uses: they are read again when they are needed.
+    fn sweep(&mut self) {
+        let (now, idle) = (Instant::now(), self.bounds.room_idle);
+        let mut freed = 0_usize;
+        self.rooms.retain(|_, entry| match entry {
+            Entry::Loading { .. } => true,
+            Entry::Ready(room) => {
+                let keep = !room.is_idle() || now.saturating_duration_since(room.used) < idle;
+                if !keep {
+                    freed = freed.saturating_add(room.log.recent_bytes());
+                }
+                keep
+            }
+        });
+        self.recent_bytes = self.recent_bytes.saturating_sub(freed);
+        self.stats.rooms.set(self.rooms.len());
+        self.stats.recent_bytes.set(self.recent_bytes);
+        self.makers.retain(|_, (_, since)| since.elapsed() < super::commands::HOUR);
+    }
+
+    /// Tells workers whose queue was full where the rooms stand that they missed something of.
+    fn nudge(&mut self) {
+        for worker in &mut self.workers {
+            let (Some(dispatcher), false) = (&worker.dispatcher, worker.behind.is_empty()) else { continue };
+            let rooms = worker.behind.iter().map(|(room, head)| (room.clone(), *head)).collect();
+            if dispatcher.try_send(FellBehind { rooms }).is_ok() {
+                worker.behind.clear();
+            }
+        }
+    }
+}
+
+impl Actor for ChatServer {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.run_interval(NUDGE, |server, _| server.nudge());
+        ctx.run_interval(SWEEP, |server, _| server.sweep());
+        ctx.run_interval(STATS, |server, _| server.stats.log());
+    }
+}
+
+impl Handler<RegisterWorker> for ChatServer {
+    type Result = ();
+
+    fn handle(&mut self, RegisterWorker { worker, dispatcher }: RegisterWorker, _: &mut Context<Self>) {
+        if let Some(place) = self.workers.get_mut(worker.0) {
+            place.dispatcher = Some(dispatcher);
+        }
+    }
+}
+
+impl Handler<Detached> for ChatServer {
+    type Result = ();
+
+    fn handle(&mut self, Detached { worker, rooms }: Detached, _: &mut Context<Self>) {
+        for name in rooms {
+            if let Some(room) = self.room_mut(&name) {
+                room.detach(worker);
+            }
+        }
+    }
+}
+
+impl Handler<StopSessions> for ChatServer {
+    type Result = ();
+
+    fn handle(&mut self, stop: StopSessions, _: &mut Context<Self>) {
+        for dispatcher in self.workers.iter().filter_map(|worker| worker.dispatcher.as_ref()) {
+            #[expect(clippy::disallowed_methods, reason = "one for each worker when the hub stops")]
+            dispatcher.do_send(stop);
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! What sessions and HTTP ask of the ChatServer: join, open, post, create, catch up. Part of the actor in `chat_server`.
+
+use std::{
+    mem,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix::prelude::*;
+
+use super::{
+    chat_server::ChatServer,
+    dispatcher::{Attach, ToUser},
+    handle::{Catchup, Create, Join, Open, OpenRoom, Post, Recent},
+    room::{Entry, Room, RoomCommand, check_name},
+};
+use crate::{
+    protocol::{ErrorCode, RoomName, Seq, WireError, member_added},
+    room::{Input, Memory},
+    store::{Append, NewMessage, NewRoom, RoomKind, RoomRow, StoreError, UserKey},
+};
+
+/// The time in which a user's new rooms are counted.
+pub(super) const HOUR: Duration = Duration::from_secs(3_600);
+
+/// A room's row was read for the first time.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Loaded {
+    room: RoomName,
+    row: Result<Option<RoomRow>, StoreError>,
+}
+
+/// A room's row was made, or read again since its rights had changed.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct RowRead {
+    room: RoomName,
+    row: Result<RoomRow, WireError>,
+    /// Whoever asked for the room to be made.
+    create: Option<Create>,
+}
+
+impl ChatServer {
+    pub(super) fn load(&self, room: RoomName, ctx: &Context<Self>) {
+        let (store, server) = (Arc::clone(&self.store), ctx.address());
+        actix::spawn(async move {
+            let row = store.room(&room).await;
+            #[expect(clippy::disallowed_methods, reason = "one for each room that is being read")]
+            server.do_send(Loaded { room, row });
+        });
+    }
+
+    /// Makes the room's row where there is `new`, reads it, and comes back with it.
+    fn read_row(&self, room: RoomName, new: Option<NewRoom>, create: Option<Create>, ctx: &Context<Self>) {
+        let (store, server) = (Arc::clone(&self.store), ctx.address());
+        actix::spawn(async move {
+            let read = async {
+                if let Some(new) = new {
+                    store.create_room(&new).await?;
+                }
+                store.room(&room).await
+            };
+            let row = match read.await {
+                Ok(row) => row.ok_or_else(WireError::room_not_found),
+                Err(error) => Err(error.into()),
+            };
+            #[expect(clippy::disallowed_methods, reason = "one for each room that is being read")]
+            server.do_send(RowRead { room, row, create });
+        });
+    }
+
+    /// Runs a command whose room is loaded.
+    pub(super) fn run(&mut self, command: RoomCommand, ctx: &mut Context<Self>) {
+        match command {
+            RoomCommand::Join(join) => self.join(join),
+            RoomCommand::Open(Open { room: name, user, reply }) => {
+                let auto_create = self.bounds.auto_create;
+                let Some(room) = self.room_mut(&name) else { return };
+                let judged = room.judge(user.key, auto_create);
+                drop(reply.send(judged.map(|()| OpenRoom { key: room.key, head: room.log.head() })));
+            }
+            RoomCommand::Post(post) => self.post(post, ctx),
+            RoomCommand::Create(create) => self.create(create, ctx),
+        }
+    }
+
+    fn join(&mut self, Join { room: name, user, session, worker, position, most, reply }: Join) {
+        let auto_create = self.bounds.auto_create;
+        let dispatcher = self.workers.get(worker.0).and_then(|worker| worker.dispatcher.clone());
+        let (Some(room), Some(dispatcher)) = (self.room_mut(&name), dispatcher) else { return };
+        let joined = room.judge(user.key, auto_create).map(|()| {
+            // The session stands at its Dispatcher before the next event leaves: nothing after `head` can pass it by.
+            #[expect(clippy::disallowed_methods, reason = "a session joins one room at a time")]
+            dispatcher.do_send(Attach { session, room: name });
+            room.attach(worker, position.as_ref(), most)
+        });
+        drop(reply.send(joined));
+    }
+
+    fn post(&mut self, post: Post, ctx: &mut Context<Self>) {
+        let bounds = self.bounds;
+        let Some(room) = self.room_mut(&post.room) else { return };
+        if let Err(error) = room.judge(post.user.key, bounds.auto_create) {
+            return drop(post.reply.send(Err(error)));
+        }
+        if let Some(held) = &mut room.held {
+            return if held.len() < bounds.writer_queue {
+                held.push(post);
+            } else {
+                drop(post.reply.send(Err(WireError::busy())));
+            };
+        }
+        let Some(key) = room.key else { return self.make_room_for(post, ctx) };
+        let rights = room.rights;
+        if self.stats.writer_queue.get() >= bounds.writer_queue {
+            return drop(post.reply.send(Err(WireError::busy())));
+        }
+        let Post { room, user, draft, received, reply } = post;
+        self.stats.writer_queue.add(1);
+        let append = Append { message: NewMessage { room, key, rights, user, draft, received }, reply };
+        if let Err(SendError::Full(append) | SendError::Closed(append)) = self.writer.try_send(append) {
+            self.stats.writer_queue.sub(1);
+            drop(append.reply.send(Err(WireError::busy())));
+        }
+    }
+
+    /// The first message makes the room.
+    fn make_room_for(&mut self, post: Post, ctx: &mut Context<Self>) {
+        if let Err(error) = self.count_new_room(post.user.key) {
+            return drop(post.reply.send(Err(error)));
+        }
+        let Some(room) = self.room_mut(&post.room) else { return };
+        let new = NewRoom {
+            name: post.room.clone(),
+            title: None,
+            kind: RoomKind::Public,
+            epoch: room.epoch.clone(),
+            owner: post.user.key,
+        };
+        let name = post.room.clone();
+        room.held = Some(vec![post]);
+        self.read_row(name, Some(new), None, ctx);
+    }
+
+    fn create(&mut self, create: Create, ctx: &mut Context<Self>) {
+        let Some(room) = self.room_mut(&create.new.room) else { return };
+        if room.key.is_some() || room.held.is_some() || room.workers().next().is_some() {
+            let exists = WireError::new(ErrorCode::RoomExists, "a room of this name is there already");
+            return drop(create.reply.send(Err(exists)));
+        }
+        let epoch = room.epoch.clone();
+        if let Err(error) = self.count_new_room(create.user.key) {
+            return drop(create.reply.send(Err(error)));
+        }
+        let name = create.new.room.clone();
+        let new = NewRoom {
+            name: name.clone(),
+            title: create.new.title.clone(),
+            kind: create.new.kind,
+            epoch,
+            owner: create.user.key,
+        };
+        if let Some(room) = self.room_mut(&name) {
+            room.held = Some(Vec::new());
+        }
+        self.read_row(name, Some(new), Some(create), ctx);
+    }
+
+    fn count_new_room(&mut self, user: UserKey) -> Result<(), WireError> {
+        let most = self.bounds.new_rooms_per_hour;
+        let (made, since) = self.makers.entry(user).or_insert_with(|| (0, Instant::now()));
+        if since.elapsed() >= HOUR {
+            (*made, *since) = (0, Instant::now());
+        }
+        if *made >= most {
+            let wait = HOUR.saturating_sub(since.elapsed());
+            let error = WireError::new(ErrorCode::RoomLimit, format!("a user can make {most} rooms an hour"));
+            return Err(error.retry_after_ms(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)));
+        }
+        *made = made.saturating_add(1);
+        Ok(())
+    }
+
+    /// Judges messages again that were judged by rights which have changed since.
+    pub(super) fn judge_again(&mut self, appends: Vec<Append>, ctx: &mut Context<Self>) {
+        for Append { message, reply } in appends {
+            let NewMessage { room: name, user, draft, received, .. } = message;
+            let post = Post { room: name.clone(), user, draft, received, reply };
+            if post.received.elapsed() > self.bounds.writer.timeout {
+                drop(post.reply.send(Err(WireError::unavailable())));
+                continue;
+            }
+            match self.room_mut(&name) {
+                Some(Room { held: Some(held), .. }) => held.push(post),
+                Some(room) => {
+                    room.held = Some(vec![post]);
+                    self.read_row(name, None, None, ctx);
+                }
+                None => {
+                    self.stats.server_queue.add(1);
+                    self.take(RoomCommand::Post(post), ctx);
+                }
+            }
+        }
+    }
+
+    /// Whoever made a room learns of it on all open sessions.
+    fn tell_owner(&self, create: &Create) {
+        let notice = ToUser { user: create.user.key, notice: member_added(&create.new.room, &create.user.id, "owner") };
+        for dispatcher in self.workers.iter().filter_map(|worker| worker.dispatcher.as_ref()) {
+            if dispatcher.try_send(notice.clone()).is_err() {
+                tracing::debug!("a notice did not fit into a dispatcher's queue");
+            }
+        }
+    }
+}
+
+impl Handler<Join> for ChatServer {
+    type Result = ();
+
+    fn handle(&mut self, join: Join, ctx: &mut Context<Self>) {
+        self.take(RoomCommand::Join(join), ctx);
+    }
+}
+
+impl Handler<Open> for ChatServer {
+    type Result = ();
+
+    fn handle(&mut self, open: Open, ctx: &mut Context<Self>) {
+        self.take(RoomCommand::Open(open), ctx);
+    }
+}
+
+impl Handler<Post> for ChatServer {
+    type Result = ();
+
+    fn handle(&mut self, post: Post, ctx: &mut Context<Self>) {
+        self.take(RoomCommand::Post(post), ctx);
+    }
+}
+
+impl Handler<Create> for ChatServer {
+    type Result = ();
+
+    fn handle(&mut self, create: Create, ctx: &mut Context<Self>) {
+        self.take(RoomCommand::Create(create), ctx);
+    }
+}
+
+impl Handler<Recent> for ChatServer {
+    type Result = Catchup;
+
+    fn handle(&mut self, Recent { room, after }: Recent, _: &mut Context<Self>) -> Catchup {
+        self.stats.server_queue.sub(1);
+        let (events, bytes) = (self.bounds.page_events, self.bounds.page_bytes);
+        match self.room_mut(&room) {
+            Some(room) => Catchup { memory: room.log.recent_after(after, events, bytes), key: room.key },
+            None => Catchup { memory: Memory::NotHere, key: None },
+        }
+    }
+}
+
+impl Handler<Loaded> for ChatServer {
+    type Result = ();
+
+    fn handle(&mut self, Loaded { room: name, row }: Loaded, ctx: &mut Context<Self>) {
+        let Some(Entry::Loading { waiting, seen }) = self.rooms.get_mut(&name) else { return };
+        let (waiting, seen) = (mem::take(waiting), *seen);
+        // Only an operator's hand makes rooms of reserved names.
+        let row = match row {
+            Ok(None) if name.is_reserved() => {
+                Err((check_name(&name).err().unwrap_or_else(WireError::internal), waiting))
+            }
+            Ok(None) if !self.bounds.auto_create => {
+                // A room may still be made where none appears by itself.
+                let (creates, others) =
+                    waiting.into_iter().partition::<Vec<_>, _>(|command| matches!(command, RoomCommand::Create(_)));
+                others.into_iter().for_each(|command| command.refuse(WireError::room_not_found()));
+                if creates.is_empty() { Err((WireError::room_not_found(), creates)) } else { Ok((None, creates)) }
+            }
+            Ok(row) => Ok((row, waiting)),
+            Err(error) => {
+                tracing::warn!(room = %name, %error, "a room could not be read");
+                Err((error.into(), waiting))
+            }
+        };
+        match row {
+            Ok((row, waiting)) => {
+                let room = Room::new(row, self.bounds.workers, self.bounds.recent);
+                self.rooms.insert(name.clone(), Entry::Ready(Box::new(room)));
+                if seen > Seq(0) {
+                    self.apply(&name, Input::Head(seen), ctx);
+                }
+                for command in waiting {
+                    self.run(command, ctx);
+                }
+            }
+            Err((error, waiting)) => {
+                self.rooms.remove(&name);
+                waiting.into_iter().for_each(|command| command.refuse(error.clone()));
+            }
+        }
+    }
+}
+
+impl Handler<RowRead> for ChatServer {
+    type Result = ();
+
+    fn handle(&mut self, RowRead { room: name, row, create }: RowRead, ctx: &mut Context<Self>) {
+        let Some(room) = self.room_mut(&name) else { return };
+        let held = room.held.take().unwrap_or_default();
+        match row {
+            Ok(row) => {
+                let (key, head) = (row.key, row.head);
+                room.take_row(row);
+                self.apply(&name, Input::Head(head), ctx);
+                if let Some(create) = create {
+                    self.tell_owner(&create);
+                    drop(create.reply.send(Ok(key)));
+                }
+                for post in held {
+                    self.post(post, ctx);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(room = %name, %error, "a room could not be made or read again");
+                if let Some(create) = create {
+                    drop(create.reply.send(Err(error.clone())));
+                }
+                for post in held {
+                    drop(post.reply.send(Err(error.clone())));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! From the writer and the room's log to the workers: what was committed goes into the log, and what the log wants is
+//! done. Part of the actor in `chat_server`.
+
+use std::{sync::Arc, time::Duration};
+
+use actix::prelude::*;
+use bytestring::ByteString;
+
+use super::{chat_server::ChatServer, dispatcher::Deliver, room::Entry};
+use crate::{
+    protocol::{RoomName, Seq},
+    room::{Effect, Input, Numbered},
+    store::{Reads, StoreError, Stored},
+};
+
+/// How long a hole may fill by itself before the database is asked.
+const HOLE: Duration = Duration::from_millis(50);
+
+/// What the database has after a log's head.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Fetched {
+    room: RoomName,
+    events: Result<Arc<[Numbered<ByteString>]>, StoreError>,
+}
+
+impl ChatServer {
+    /// Feeds a room's log and does what it wants.
+    pub(super) fn apply(&mut self, name: &RoomName, input: Input<ByteString>, ctx: &mut Context<Self>) {
+        let Some(Entry::Ready(room)) = self.rooms.get_mut(name) else { return };
+        let before = room.log.recent_bytes();
+        let effects = room.log.apply(input);
+        let after = room.log.recent_bytes();
+        self.recent_bytes = self.recent_bytes.saturating_sub(before).saturating_add(after);
+        for effect in effects {
+            match effect {
+                Effect::Deliver(events) => self.deliver(name, events.into()),
+                Effect::AwaitHole => {
+                    let name = name.clone();
+                    ctx.run_later(HOLE, move |server, ctx| server.apply(&name, Input::HoleDue, ctx));
+                }
+                Effect::Fetch(after) => self.fetch(name, after, ctx),
+            }
+        }
+        if self.recent_bytes > self.bounds.recent_total_bytes {
+            self.forget_oldest();
+        }
+        self.stats.recent_bytes.set(self.recent_bytes);
+    }
+
+    /// One message to each worker that has sessions in the room.
+    fn deliver(&mut self, name: &RoomName, events: Arc<[Numbered<ByteString>]>) {
+        let (Some(Entry::Ready(room)), Some(last)) = (self.rooms.get(name), events.last()) else { return };
+        let head = last.seq;
+        for id in room.workers() {
+            let Some(worker) = self.workers.get_mut(id.0) else { continue };
+            let Some(dispatcher) = &worker.dispatcher else { continue };
+            self.stats.dispatcher_queue.add(1);
+            if dispatcher.try_send(Deliver { room: name.clone(), events: Arc::clone(&events) }).is_err() {
+                self.stats.dispatcher_queue.sub(1);
+                worker.behind.insert(name.clone(), head);
+            }
+        }
+    }
+
+    fn fetch(&self, name: &RoomName, after: Seq, ctx: &Context<Self>) {
+        let Some(Entry::Ready(room)) = self.rooms.get(name) else { return };
+        let Some(key) = room.key else { return };
+        let (store, server, room) = (Arc::clone(&self.store), ctx.address(), name.clone());
+        actix::spawn(async move {
+            let events = store.read_after(key, &room, after).await;
+            #[expect(clippy::disallowed_methods, reason = "one for each room that has a hole")]
+            server.do_send(Fetched { room, events });
+        });
+    }
+
+    /// Over the bound of all rooms' recent events: the rooms that were used least recently give theirs back.
+    fn forget_oldest(&mut self) {
+        let goal = self.bounds.recent_total_bytes / 10 * 9;
+        let mut rooms: Vec<_> = self
+            .rooms
+            .values_mut()
+            .filter_map(|entry| match entry {
+                Entry::Ready(room) if room.log.recent_bytes() > 0 => Some(room),
+                _ => None,
+            })
+            .collect();
+        rooms.sort_by_key(|room| room.used);
+        for room in rooms {
+            if self.recent_bytes <= goal {
+                break;
+            }
+            self.recent_bytes = self.recent_bytes.saturating_sub(room.log.recent_bytes());
+            room.log.forget_recent();
+        }
+    }
+}
+
+impl Handler<Stored> for ChatServer {
+    type Result = ();
+
+    fn handle(&mut self, Stored { events, seen, refused, settled }: Stored, ctx: &mut Context<Self>) {
+        self.stats.writer_queue.sub(settled);
+        self.stats.stored.add(events.len());
+        let mut by_room: indexmap::IndexMap<RoomName, Vec<Numbered<ByteString>>> = indexmap::IndexMap::new();
+        for event in events {
+            let numbered = Numbered { seq: event.seq, event: event.encode() };
+            by_room.entry(event.room).or_default().push(numbered);
+        }
+        for (room, events) in by_room {
+            if let (Some(Entry::Loading { seen, .. }), Some(last)) = (self.rooms.get_mut(&room), events.last()) {
+                *seen = last.seq.max(*seen);
+            }
+            self.apply(&room, Input::Committed(events), ctx);
+        }
+        for (room, seq) in seen {
+            self.apply(&room, Input::Head(seq), ctx);
+        }
+        self.judge_again(refused, ctx);
+    }
+}
+
+impl Handler<Fetched> for ChatServer {
+    type Result = ();
+
+    fn handle(&mut self, Fetched { room, events }: Fetched, ctx: &mut Context<Self>) {
+        let input = match events {
+            Ok(events) => Input::Fetched(events.to_vec()),
+            Err(error) => {
+                tracing::warn!(%room, %error, "a hole could not be read");
+                Input::FetchFailed
+            }
+        };
+        self.apply(&room, input, ctx);
+    }
+}

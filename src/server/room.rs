@@ -1,0 +1,163 @@
+//! One room in the ChatServer's memory: its row, its log, who is where, and who may do what. No I/O.
+
+use std::{collections::HashSet, time::Instant};
+
+use bytestring::ByteString;
+
+use super::{
+    WorkerId,
+    handle::{Create, Join, Joined, Open, Post},
+};
+use crate::{
+    protocol::{Epoch, Position, RoomName, Seq, Standing, WireError},
+    room::{Cursor, RecentBounds, RoomLog, Start},
+    store::{RoomKey, RoomKind, RoomRow, UserKey},
+};
+
+/// A room's place in memory.
+pub(super) enum Entry {
+    /// Its row is being read.
+    Loading {
+        /// What came for it meanwhile, in order.
+        waiting: Vec<RoomCommand>,
+        /// The newest number that was heard of meanwhile.
+        seen: Seq,
+    },
+    /// It is there.
+    Ready(Box<Room>),
+}
+
+/// A command that concerns one room, and waits where that is not loaded.
+pub(super) enum RoomCommand {
+    Join(Join),
+    Open(Open),
+    Post(Post),
+    Create(Create),
+}
+
+impl RoomCommand {
+    pub(super) fn room(&self) -> &RoomName {
+        match self {
+            Self::Join(Join { room, .. }) | Self::Open(Open { room, .. }) | Self::Post(Post { room, .. }) => room,
+            Self::Create(Create { new, .. }) => &new.room,
+        }
+    }
+
+    pub(super) fn refuse(self, error: WireError) {
+        // Whoever asked may be gone.
+        match self {
+            Self::Join(Join { reply, .. }) => drop(reply.send(Err(error))),
+            Self::Open(Open { reply, .. }) => drop(reply.send(Err(error))),
+            Self::Post(Post { reply, .. }) => drop(reply.send(Err(error))),
+            Self::Create(Create { reply, .. }) => drop(reply.send(Err(error))),
+        }
+    }
+}
+
+/// A room that is loaded.
+pub(super) struct Room {
+    /// Its row; none before its first message.
+    pub(super) key: Option<RoomKey>,
+    kind: RoomKind,
+    /// The revision of the rights in `members`.
+    pub(super) rights: i64,
+    pub(super) epoch: Epoch,
+    first: Seq,
+    members: HashSet<UserKey>,
+    pub(super) log: RoomLog<ByteString>,
+    /// Sessions in the room, by worker.
+    attached: Vec<u32>,
+    /// Messages that wait for the row to be made or read again.
+    pub(super) held: Option<Vec<Post>>,
+    pub(super) used: Instant,
+}
+
+impl Room {
+    /// A room as the database has it, or one that is not there before its first message.
+    pub(super) fn new(row: Option<RoomRow>, workers: usize, bounds: RecentBounds) -> Self {
+        let head = row.as_ref().map_or(Seq(0), |row| row.head);
+        let mut room = Self {
+            key: None,
+            kind: RoomKind::Public,
+            rights: 0,
+            epoch: Epoch::random(),
+            first: Seq(1),
+            members: HashSet::new(),
+            log: RoomLog::new(head, bounds),
+            attached: vec![0; workers],
+            held: None,
+            used: Instant::now(),
+        };
+        if let Some(row) = row {
+            room.take_row(row);
+        }
+        room
+    }
+
+    /// The row as it was just read.
+    pub(super) fn take_row(&mut self, row: RoomRow) {
+        let RoomRow { key, kind, rights, epoch, first, members, .. } = row;
+        (self.key, self.kind, self.rights, self.epoch, self.first, self.members) =
+            (Some(key), kind, rights, epoch, first, members);
+    }
+
+    /// Whether the user may read and write here. A room that may not be known of looks like one that is not there,
+    /// where rooms don't appear by themselves.
+    pub(super) fn judge(&self, user: UserKey, auto_create: bool) -> Result<(), WireError> {
+        if self.key.is_none() && !auto_create {
+            Err(WireError::room_not_found())
+        } else if self.kind == RoomKind::Public || self.members.contains(&user) {
+            Ok(())
+        } else if auto_create {
+            Err(forbidden("this room is for its members"))
+        } else {
+            Err(WireError::room_not_found())
+        }
+    }
+
+    /// Counts a session in and says where it stands.
+    pub(super) fn attach(&mut self, worker: WorkerId, position: Option<&Position>, most: u64) -> Joined {
+        if let Some(count) = self.attached.get_mut(worker.0) {
+            *count = count.saturating_add(1);
+        }
+        let head = self.log.head();
+        let start = position.map(|Position { after, epoch }| {
+            let same = epoch.as_ref().is_none_or(|epoch| *epoch == self.epoch);
+            let start = Cursor::<ByteString>::judge(*after, self.first, head, most);
+            if same { (*after, start) } else { (*after, Start::Reset) }
+        });
+        let (sent, replay, reset) = match start {
+            None => (head, None, false),
+            Some((_, Start::Reset)) => (head, None, true),
+            Some((after, Start::Replay(missed))) => (after, Some(missed), false),
+        };
+        Joined { standing: Standing { head, epoch: self.epoch.clone(), replay, reset }, sent }
+    }
+
+    /// Counts a session out.
+    pub(super) fn detach(&mut self, worker: WorkerId) {
+        if let Some(count) = self.attached.get_mut(worker.0) {
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    /// The workers that have sessions in the room.
+    pub(super) fn workers(&self) -> impl Iterator<Item = WorkerId> {
+        self.attached.iter().enumerate().filter(|(_, count)| **count > 0).map(|(worker, _)| WorkerId(worker))
+    }
+
+    /// Whether nobody is in the room and nothing is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.workers().next().is_none() && self.held.is_none() && self.log.is_settled()
+    }
+}
+
+/// [`crate::protocol::ErrorCode::Forbidden`]
+pub(super) fn forbidden(why: &'static str) -> WireError {
+    WireError::new(crate::protocol::ErrorCode::Forbidden, why)
+}
+
+/// The name of a room that may not be made by users.
+pub(super) fn check_name(room: &RoomName) -> Result<(), WireError> {
+    if room.is_reserved() { Err(forbidden("names that start with #, $, dm: or hub: are reserved")) } else { Ok(()) }
+}

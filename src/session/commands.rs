@@ -1,0 +1,208 @@
+//! A session's commands, one after the other: a `send` is given to the hub and its ack comes when it comes; what must be
+//! answered first (join, resume, history) holds the next ones back. Part of the actor in `session`.
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+
+use super::session::{Ctx, Session};
+use crate::{
+    protocol::{Command, Draft, ErrorCode, Position, Reply, Request, RequestId, RoomName, Standing, Window, WireError},
+    server::{Detach, Joined},
+    store::User,
+};
+
+impl Session {
+    /// Runs what waits, until something must be waited for.
+    pub(super) fn pump(&mut self, ctx: &mut Ctx) {
+        while !self.busy {
+            let Some(Request { id, command }) = self.waiting.pop_front() else { return };
+            let Some(user) = self.signed_in().map(|signed_in| Arc::clone(&signed_in.user)) else { return };
+            match command {
+                Command::Auth { .. } => {
+                    self.refuse(id, WireError::new(ErrorCode::Forbidden, "the session is authenticated already"), ctx);
+                }
+                Command::Join { room, position } => self.join(id, user, room, position, ctx),
+                Command::Resume { rooms } => self.resume(id, user, rooms, ctx),
+                Command::Leave { room } => self.leave(id, room, ctx),
+                Command::Send { room, draft } => self.send(id, user, room, draft, ctx),
+                Command::History { room, window, limit } => self.history(id, user, room, window, limit, ctx),
+                Command::Ping => self.say(&Reply::Pong { id }, ctx),
+                Command::Pong => {}
+            }
+        }
+    }
+
+    fn refuse(&self, id: Option<RequestId>, error: WireError, ctx: &mut Ctx) {
+        self.say(&Reply::Error { id, error }, ctx);
+    }
+
+    /// Runs something that the next command must wait for.
+    fn hold<T: 'static>(
+        &mut self,
+        work: impl Future<Output = T> + 'static,
+        done: impl FnOnce(&mut Self, T, &mut Ctx) + 'static,
+        ctx: &mut Ctx,
+    ) {
+        self.busy = true;
+        ctx.spawn(work.into_actor(self).map(move |result, session, ctx| {
+            session.busy = false;
+            done(session, result, ctx);
+            session.settled(ctx);
+            session.pump(ctx);
+        }));
+    }
+
+    fn join(
+        &mut self,
+        id: Option<RequestId>,
+        user: Arc<User>,
+        room: RoomName,
+        position: Option<Position>,
+        ctx: &mut Ctx,
+    ) {
+        if let Err(error) = self.expect_room(&room) {
+            return self.refuse(id, error, ctx);
+        }
+        let (server, place) = (self.server.clone(), (self.id, self.worker.id));
+        let (most, name) = (self.worker.config.limits.replay_join, room.clone());
+        let joining = async move { server.join(place, user, name, position, most).await };
+        self.hold(
+            joining,
+            move |session, joined, ctx| match joined {
+                Ok(joined) => {
+                    let standing = joined.standing.clone();
+                    session.say(&Reply::Joined { id, room: room.clone(), standing }, ctx);
+                    session.joined(&room, &joined, ctx);
+                }
+                Err(error) => {
+                    session.rooms.remove(&room);
+                    session.refuse(id, error, ctx);
+                }
+            },
+            ctx,
+        );
+    }
+
+    fn resume(
+        &mut self,
+        id: Option<RequestId>,
+        user: Arc<User>,
+        rooms: Vec<(String, Result<(RoomName, Position), WireError>)>,
+        ctx: &mut Ctx,
+    ) {
+        let rooms: Vec<_> = rooms
+            .into_iter()
+            .map(|(given, room)| {
+                let expected = room.and_then(|(room, position)| self.expect_room(&room).map(|()| (room, position)));
+                (given, expected)
+            })
+            .collect();
+        let (server, place) = (self.server.clone(), (self.id, self.worker.id));
+        let mut left = self.worker.config.limits.replay_resume;
+        let joining = async move {
+            let mut answers: Vec<(String, Result<(RoomName, Joined), WireError>)> = Vec::new();
+            let mut refused = Vec::new();
+            for (given, room) in rooms {
+                let answer = match room {
+                    Err(error) => Err(error),
+                    Ok((room, position)) => {
+                        let user = Arc::clone(&user);
+                        match server.join(place, user, room.clone(), Some(position), left).await {
+                            Ok(joined) => {
+                                left = left.saturating_sub(joined.standing.replay.unwrap_or(0));
+                                Ok((room, joined))
+                            }
+                            Err(error) => {
+                                refused.push(room);
+                                Err(error)
+                            }
+                        }
+                    }
+                };
+                answers.push((given, answer));
+            }
+            (answers, refused)
+        };
+        self.hold(
+            joining,
+            move |session, (answers, refused), ctx| {
+                for room in refused {
+                    session.rooms.remove(&room);
+                }
+                let standing = |answer: &Result<(RoomName, Joined), WireError>| -> Result<Standing, WireError> {
+                    answer.as_ref().map(|(_, joined)| joined.standing.clone()).map_err(Clone::clone)
+                };
+                let rooms = answers.iter().map(|(given, answer)| (given.clone(), standing(answer))).collect();
+                session.say(&Reply::Resumed { id, rooms }, ctx);
+                for (room, joined) in answers.into_iter().filter_map(|(_, answer)| answer.ok()) {
+                    session.joined(&room, &joined, ctx);
+                }
+            },
+            ctx,
+        );
+    }
+
+    fn leave(&mut self, id: Option<RequestId>, room: RoomName, ctx: &mut Ctx) {
+        if self.rooms.remove(&room).is_none() {
+            return self.refuse(id, not_joined(), ctx);
+        }
+        #[expect(clippy::disallowed_methods, reason = "at most one for each room that the session joined")]
+        self.worker.dispatcher.do_send(Detach { session: self.id, room: room.clone() });
+        self.say(&Reply::Left { id, room }, ctx);
+    }
+
+    fn send(&mut self, id: Option<RequestId>, user: Arc<User>, room: RoomName, draft: Draft, ctx: &mut Ctx) {
+        if !self.rooms.contains_key(&room) {
+            return self.refuse(id, not_joined(), ctx);
+        }
+        if self.unstored >= self.worker.config.limits.pending_commands {
+            return self.refuse(id, WireError::busy(), ctx);
+        }
+        let client_id = draft.client_id.clone();
+        let stored = match self.server.post(user, room.clone(), draft) {
+            Ok(stored) => stored,
+            Err(error) => return self.refuse(id, error, ctx),
+        };
+        self.unstored = self.unstored.saturating_add(1);
+        ctx.spawn(stored.into_actor(self).map(move |posted, session, ctx| {
+            session.unstored = session.unstored.saturating_sub(1);
+            match posted.unwrap_or_else(|_| Err(WireError::unavailable())) {
+                Ok(posted) => {
+                    let (seq, timestamp, repeat) = (posted.seq, posted.timestamp, posted.repeat);
+                    session.say(&Reply::Sent { id, room, client_id, seq, timestamp, repeat }, ctx);
+                }
+                Err(error) => session.refuse(id, error, ctx),
+            }
+            session.settled(ctx);
+        }));
+    }
+
+    fn history(
+        &mut self,
+        id: Option<RequestId>,
+        user: Arc<User>,
+        room: RoomName,
+        window: Window,
+        limit: u64,
+        ctx: &mut Ctx,
+    ) {
+        let (worker, name) = (self.worker.clone(), room.clone());
+        let server = self.server.clone();
+        let reading = async move { server.history(&worker.store, user, name, window, limit).await };
+        self.hold(
+            reading,
+            move |session, page, ctx| match page {
+                Ok((page, head)) => {
+                    session.say(&Reply::History { id, room, events: page.events, head, more: page.more }, ctx);
+                }
+                Err(error) => session.refuse(id, error, ctx),
+            },
+            ctx,
+        );
+    }
+}
+
+fn not_joined() -> WireError {
+    WireError::new(ErrorCode::NotJoined, "join the room first")
+}

@@ -1,0 +1,198 @@
+//! From the Dispatcher to the client: live events go through the room's cursor; what was missed is read page by page,
+//! each page only when the socket has taken the one before. Part of the actor in `session`.
+
+use std::{sync::Arc, time::Duration};
+
+use actix::prelude::*;
+use bytestring::ByteString;
+
+use super::session::{Ctx, Session};
+use crate::{
+    protocol::{CloseCode, Dialect, Epoch, ErrorCode, Reply, RoomName, Seq, WireError},
+    room::{Cursor, Memory, Next, Numbered},
+    server::{Joined, ToSession},
+    store::Reads,
+};
+
+/// After a read that failed.
+const READ_AGAIN: Duration = Duration::from_millis(500);
+
+/// A room of this session's.
+pub(super) struct JoinedRoom {
+    /// Tells this joining from an earlier one of the same room, whose read may still be under way.
+    generation: u64,
+    state: State,
+}
+
+enum State {
+    /// Asked for; live events may come before the answer does.
+    Joining { early: Vec<Numbered<ByteString>>, head: Seq },
+    /// Joined.
+    Joined { cursor: Cursor<ByteString>, epoch: Epoch },
+}
+
+impl Session {
+    /// Makes a place for a room that is being joined.
+    pub(super) fn expect_room(&mut self, room: &RoomName) -> Result<(), WireError> {
+        let most = self.worker.config.limits.rooms_per_session;
+        if self.rooms.len() >= most && !self.rooms.contains_key(room) {
+            return Err(WireError::new(ErrorCode::RoomLimit, format!("a session can join {most} rooms")));
+        }
+        let generation = rand::random();
+        let state = State::Joining { early: Vec::new(), head: Seq(0) };
+        self.rooms.insert(room.clone(), JoinedRoom { generation, state });
+        Ok(())
+    }
+
+    /// The room is joined and the client knows it: older events first, then those that came early, then live ones.
+    pub(super) fn joined(&mut self, room: &RoomName, joined: &Joined, ctx: &mut Ctx) {
+        let held = self.worker.config.limits.held_events;
+        let Some(JoinedRoom { state, .. }) = self.rooms.get_mut(room) else { return };
+        let cursor = Cursor::new(joined.sent, joined.standing.head, held);
+        let now = State::Joined { cursor, epoch: joined.standing.epoch.clone() };
+        if let State::Joining { early, head } = std::mem::replace(state, now) {
+            self.live(room, &early, ctx);
+            self.behind(room, head, ctx);
+        }
+    }
+
+    /// Live events of a room, in order.
+    fn live(&mut self, room: &RoomName, events: &[Numbered<ByteString>], ctx: &mut Ctx) {
+        let held = self.worker.config.limits.held_events;
+        match self.rooms.get_mut(room).map(|joined| &mut joined.state) {
+            // Left, while it was on its way.
+            None => {}
+            Some(State::Joining { early, head }) => {
+                for event in events {
+                    *head = event.seq.max(*head);
+                    if early.len() < held {
+                        early.push(event.clone());
+                    }
+                }
+            }
+            Some(State::Joined { cursor, .. }) => {
+                for event in events {
+                    if let Some(event) = cursor.offer(event.clone()) {
+                        self.worker.stats.delivered.add(1);
+                        ctx.text(event.event);
+                    }
+                }
+                self.step(room, ctx);
+            }
+        }
+    }
+
+    /// The room got to `head`, and what is between did not come.
+    fn behind(&mut self, room: &RoomName, seen: Seq, ctx: &mut Ctx) {
+        match self.rooms.get_mut(room).map(|joined| &mut joined.state) {
+            None => {}
+            Some(State::Joining { head, .. }) => *head = seen.max(*head),
+            Some(State::Joined { cursor, .. }) => {
+                cursor.fell_behind(seen);
+                self.step(room, ctx);
+            }
+        }
+    }
+
+    /// Does what the room's cursor wants next.
+    fn step(&mut self, room: &RoomName, ctx: &mut Ctx) {
+        let most = self.worker.config.limits.reset_after;
+        let Some(JoinedRoom { generation, state: State::Joined { cursor, epoch } }) = self.rooms.get_mut(room) else {
+            return;
+        };
+        match cursor.next(most) {
+            Next::Live => {}
+            Next::Read(after) => {
+                let generation = *generation;
+                self.read(room.clone(), generation, after, ctx);
+            }
+            Next::Reset(head) if self.dialect == Dialect::Native => {
+                let reset = Some((head, epoch.clone()));
+                self.say(&Reply::Lagged { room: room.clone(), reset }, ctx);
+            }
+            // It can't be told to page the history: it has to come back.
+            Next::Reset(_) => self.close(CloseCode::Slow, 0, ctx),
+        }
+    }
+
+    fn read(&mut self, room: RoomName, generation: u64, after: Seq, ctx: &mut Ctx) {
+        let (server, store, name) = (self.server.clone(), Arc::clone(&self.worker.store), room.clone());
+        let read = async move {
+            let recent = server.catch_up(name.clone(), after).await?;
+            match (recent.memory, recent.key) {
+                (Memory::Events(events), _) => Ok(events),
+                (Memory::NotHere, Some(key)) => Ok(store.read_after(key, &name, after).await?.to_vec()),
+                (Memory::NotHere, None) => Ok(Vec::new()),
+            }
+        };
+        ctx.spawn(read.into_actor(self).map(move |page: Result<_, WireError>, session, ctx| {
+            let Some(JoinedRoom { generation: now, state: State::Joined { cursor, .. } }) =
+                session.rooms.get_mut(&room)
+            else {
+                return;
+            };
+            if *now != generation {
+                return;
+            }
+            match page {
+                Ok(page) => {
+                    let events = cursor.page(page);
+                    session.worker.stats.delivered.add(events.len());
+                    for event in events {
+                        ctx.text(event.event);
+                    }
+                    session.step(&room, ctx);
+                }
+                Err(_) => {
+                    cursor.read_failed();
+                    ctx.run_later(READ_AGAIN, move |session, ctx| session.step(&room, ctx));
+                }
+            }
+        }));
+    }
+
+    /// Once all that was queued is taken: tells which rooms were missed meanwhile, and catches up.
+    fn recover(&mut self, ctx: &mut Ctx) {
+        let missed = self.outbox.take_missed();
+        if missed.is_empty() {
+            return;
+        }
+        self.worker.stats.lagged.add(1);
+        for (room, head) in missed {
+            if self.rooms.contains_key(&room) {
+                self.say(&Reply::Lagged { room: room.clone(), reset: None }, ctx);
+                self.behind(&room, head, ctx);
+            }
+        }
+    }
+
+    fn release(&self, frames: usize, bytes: usize) {
+        self.outbox.release(frames, bytes);
+        self.worker.stats.session_queues.sub(frames);
+    }
+}
+
+impl Handler<ToSession> for Session {
+    type Result = ();
+
+    fn handle(&mut self, message: ToSession, ctx: &mut Ctx) {
+        match message {
+            ToSession::Events { room, events, bytes } => {
+                self.release(events.len(), bytes);
+                self.live(&room, &events, ctx);
+            }
+            ToSession::Behind { room, head } => {
+                self.release(1, 0);
+                self.behind(&room, head, ctx);
+            }
+            ToSession::Notice(notice) => {
+                self.release(1, notice.len());
+                if self.dialect == Dialect::Native {
+                    ctx.text(notice);
+                }
+            }
+            ToSession::Close { code, after_ms } => self.close(code, after_ms, ctx),
+        }
+        self.recover(ctx);
+    }
+}

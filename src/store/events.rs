@@ -1,0 +1,199 @@
+//! Reading a room's log: pages for history, and what a cursor missed. Reads for sessions that catch up are few at a
+//! time, and sessions that want the same range share one.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bytestring::ByteString;
+use entity::{message, user};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
+use sea_orm::{
+    ColumnTrait, EntityTrait, FromQueryResult, JoinType, QueryFilter, QueryOrder, QuerySelect, RelationTrait,
+    prelude::ChronoDateTimeUtc,
+};
+use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
+
+use super::{RoomKey, Store, StoreError, within};
+use crate::{
+    protocol::{ClientId, Event, EventKind, Message, RoomName, Seq, UserId, Window},
+    room::Numbered,
+};
+
+/// A part of a room's log.
+#[derive(Clone, Debug)]
+pub struct EventPage {
+    /// The events as they went out, ascending.
+    pub events: Vec<ByteString>,
+    /// Whether there is more: after the last for `after`, before the first otherwise.
+    pub more: bool,
+}
+
+type Read = Result<Arc<[Numbered<ByteString>]>, StoreError>;
+
+/// Reads under way, by room and cursor, and how many may be.
+pub(super) struct SharedReads {
+    running: Mutex<HashMap<(RoomKey, Seq), Shared<BoxFuture<'static, Read>>>>,
+    permits: Semaphore,
+}
+
+impl SharedReads {
+    pub(super) fn new(at_once: usize) -> Self {
+        Self { running: Mutex::new(HashMap::new()), permits: Semaphore::new(at_once) }
+    }
+}
+
+/// The store as what sessions catch up from.
+pub trait Reads {
+    /// What comes after `after`, oldest first: as much as a page holds. The same range asked for twice at once is read
+    /// once.
+    fn read_after(&self, room: RoomKey, name: &RoomName, after: Seq) -> impl Future<Output = Read>;
+}
+
+impl Reads for Arc<Store> {
+    async fn read_after(&self, room: RoomKey, name: &RoomName, after: Seq) -> Read {
+        let mine = (room, after);
+        let read = {
+            let mut running = self.reads.running.lock().unwrap_or_else(PoisonError::into_inner);
+            let (store, name) = (Self::clone(self), name.clone());
+            let start = move || {
+                // A task of its own: whoever asked may be gone before the answer, and it holds a permit.
+                let read = tokio::spawn(async move {
+                    let read = store.page_after(room, &name, after).await;
+                    store.reads.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&mine);
+                    read
+                });
+                let failed = |error| Err(StoreError::Unavailable(format!("a read ended early: {error}")));
+                read.map(move |joined| joined.unwrap_or_else(failed)).boxed().shared()
+            };
+            running.entry(mine).or_insert_with(start).clone()
+        };
+        read.await
+    }
+}
+
+#[derive(FromQueryResult)]
+struct EventRow {
+    seq: i64,
+    kind: String,
+    name: String,
+    client_id: Option<String>,
+    content: String,
+    data: Option<String>,
+    created_at: ChronoDateTimeUtc,
+    external_id: Option<String>,
+}
+
+impl EventRow {
+    fn into_event(self, room: &RoomName) -> Result<Event, StoreError> {
+        let kind = if self.kind == "message" {
+            let broken = |what: &str| StoreError::Refused(format!("{room} {}: stored {what} can't be read", self.seq));
+            let data = self.data.map(RawValue::from_string).transpose().map_err(|_| broken("data"))?;
+            EventKind::Message(Message {
+                user: self.name.into(),
+                user_id: self.external_id.as_deref().and_then(UserId::parse).ok_or_else(|| broken("user"))?,
+                text: self.content.into(),
+                // The writer's own keys start with `~`, which no client's can.
+                client_id: self.client_id.as_deref().and_then(|id| ClientId::parse(id).ok()),
+                data: data.map(Arc::from),
+            })
+        } else {
+            EventKind::Other(self.kind)
+        };
+        Ok(Event { room: room.clone(), seq: Seq(self.seq), timestamp: self.created_at.into(), kind })
+    }
+}
+
+/// Which rows of a room, nearest first.
+#[derive(Clone, Copy)]
+enum Side {
+    After(Seq),
+    Before(Seq),
+}
+
+impl Store {
+    async fn page_after(&self, room: RoomKey, name: &RoomName, after: Seq) -> Read {
+        within(self.bounds.read_timeout, async {
+            let _permit = self.reads.permits.acquire().await.map_err(|_| StoreError::Unavailable("closed".into()))?;
+            let (events, _) = self.read(room, name, Side::After(after), self.bounds.page_events).await?;
+            Ok::<_, StoreError>(Arc::from(events))
+        })
+        .await
+    }
+
+    /// A page of history.
+    pub async fn history(
+        &self,
+        room: RoomKey,
+        name: &RoomName,
+        window: Window,
+        limit: u64,
+    ) -> Result<EventPage, StoreError> {
+        let page = async {
+            let (events, more) = match window {
+                Window::Latest => self.read(room, name, Side::Before(Seq(i64::MAX)), limit).await?,
+                Window::After(seq) => self.read(room, name, Side::After(seq), limit).await?,
+                Window::Before(seq) => self.read(room, name, Side::Before(seq), limit).await?,
+                Window::Around(seq) => {
+                    let older = limit / 2;
+                    let (mut events, more) = self.read(room, name, Side::Before(seq), older).await?;
+                    let newer = Side::After(Seq(seq.0.saturating_sub(1)));
+                    events.extend(self.read(room, name, newer, limit.saturating_sub(older)).await?.0);
+                    (events, more)
+                }
+            };
+            Ok::<_, StoreError>(EventPage { events: events.into_iter().map(|event| event.event).collect(), more })
+        };
+        within(self.bounds.read_timeout, page).await
+    }
+
+    /// Events in ascending order, and whether there are more on that side.
+    async fn read(
+        &self,
+        room: RoomKey,
+        name: &RoomName,
+        side: Side,
+        limit: u64,
+    ) -> Result<(Vec<Numbered<ByteString>>, bool), StoreError> {
+        let find = message::Entity::find()
+            .select_only()
+            .columns([
+                message::Column::Seq,
+                message::Column::Kind,
+                message::Column::Name,
+                message::Column::ClientId,
+                message::Column::Content,
+                message::Column::Data,
+                message::Column::CreatedAt,
+            ])
+            .column(user::Column::ExternalId)
+            .join(JoinType::LeftJoin, message::Relation::User.def())
+            .filter(message::Column::RoomId.eq(room.0));
+        let find = match side {
+            Side::After(seq) => find.filter(message::Column::Seq.gt(seq.0)).order_by_asc(message::Column::Seq),
+            Side::Before(seq) => find.filter(message::Column::Seq.lt(seq.0)).order_by_desc(message::Column::Seq),
+        };
+        let rows = find.limit(limit.saturating_add(1)).into_model::<EventRow>().all(&self.read).await?;
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let (mut events, mut bytes, found) = (Vec::new(), 0_usize, rows.len());
+        for row in rows.into_iter().take(limit) {
+            let event = row.into_event(name)?;
+            let encoded = event.encode();
+            bytes = bytes.saturating_add(encoded.len());
+            if bytes > self.bounds.page_bytes && !events.is_empty() {
+                break;
+            }
+            events.push(Numbered { seq: event.seq, event: encoded });
+        }
+        let more = found > events.len();
+        if matches!(side, Side::Before(_)) {
+            events.reverse();
+        }
+        Ok((events, more))
+    }
+}

@@ -1,0 +1,390 @@
+//! The Writer actor: group commit. What came in while one transaction ran is the next one's batch; nothing waits on
+//! purpose. Lives on an arbiter of its own; its queue is bounded by the ChatServer, which counts what it gave.
+//!
+//! No ack without a commit (P1). A batch whose outcome is unknown is run again: every row has a key by which it is found
+//! (P2). A message that waited `timeout` is answered `unavailable`; if its outcome is unknown then, later tries only look
+//! for it. A batch that the database refuses is halved until the message at fault stands alone.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    mem,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix::prelude::*;
+use tokio::sync::oneshot;
+
+use super::{
+    RoomKey, Store, StoreError, User,
+    append::{AppendError, Outcome, Row, append},
+};
+use crate::{
+    fatal::AbortOnPanic,
+    protocol::{Draft, ErrorCode, Event, EventKind, Message as ChatMessage, RoomName, Seq, Timestamp, WireError},
+};
+
+/// How often waiting messages are looked at for their time.
+const TICK: Duration = Duration::from_millis(100);
+/// Between two tries of the same batch.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// What bounds a transaction and the waiting for one.
+#[derive(Clone, Copy, Debug)]
+pub struct WriterBounds {
+    /// Messages in one transaction.
+    pub batch_messages: usize,
+    /// Bytes of text and data in one transaction, but for its first message.
+    pub batch_bytes: usize,
+    /// After how long a message is answered `unavailable`.
+    pub timeout: Duration,
+}
+
+/// A message is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Posted {
+    /// Its number.
+    pub seq: Seq,
+    /// When it was stored.
+    pub timestamp: Timestamp,
+    /// Whether an earlier try had stored it.
+    pub repeat: bool,
+}
+
+/// A message that its room's rights allow.
+#[derive(Debug)]
+pub struct NewMessage {
+    /// The room's name.
+    pub room: RoomName,
+    /// The room's row.
+    pub key: RoomKey,
+    /// The revision of the room's rights by which the sender was judged.
+    pub rights: i64,
+    /// The sender.
+    pub user: Arc<User>,
+    /// What to store.
+    pub draft: Draft,
+    /// When the command came in.
+    pub received: Instant,
+}
+
+/// Who waits to hear what became of a message.
+pub type PostReply = oneshot::Sender<Result<Posted, WireError>>;
+
+/// Store this message and tell its sender.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Append {
+    /// The message.
+    pub message: NewMessage,
+    /// Its sender.
+    pub reply: PostReply,
+}
+
+/// What one transaction did, for the ChatServer.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Stored {
+    /// Committed events, in the order of each room.
+    pub events: Vec<Event>,
+    /// Numbers that were found committed, by a try whose answer was lost.
+    pub seen: Vec<(RoomName, Seq)>,
+    /// Messages that were not stored, since the room is not as it was when they were judged.
+    pub refused: Vec<Append>,
+    /// How many messages the writer has finished with, whatever became of them.
+    pub settled: usize,
+}
+
+/// Ask what the writer is doing.
+#[derive(Debug, Message)]
+#[rtype(result = "WriterState")]
+pub struct Probe;
+
+/// The writer's state.
+#[derive(Clone, Copy, Debug, MessageResponse)]
+pub struct WriterState {
+    /// Messages that it has, in whatever state.
+    pub queued: usize,
+    /// Whether the last transaction failed for the database's sake.
+    pub failing: bool,
+}
+
+struct Item {
+    message: NewMessage,
+    /// The client's id, or one of ours.
+    client_id: String,
+    /// `None` once the sender has had its answer.
+    reply: Option<PostReply>,
+}
+
+impl Item {
+    fn answer(&mut self, answer: Result<Posted, WireError>) {
+        if let Some(reply) = self.reply.take() {
+            // A sender that is gone needs no answer.
+            drop(reply.send(answer));
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let data = self.message.draft.data.as_ref().map_or(0, |data| data.get().len());
+        self.message.draft.text.len().saturating_add(data)
+    }
+
+    fn row(&self) -> Row {
+        Row {
+            room: self.message.key,
+            rights: self.message.rights,
+            user: self.message.user.key,
+            name: Arc::clone(&self.message.user.name),
+            client_id: self.client_id.clone(),
+            content: Arc::clone(&self.message.draft.text),
+            data: self.message.draft.data.as_ref().map(|data| data.get().to_owned()),
+            only_look: self.reply.is_none(),
+        }
+    }
+
+    fn event(&self, seq: Seq, timestamp: Timestamp) -> Event {
+        let NewMessage { room, user, draft, .. } = &self.message;
+        let message = ChatMessage {
+            user: Arc::clone(&user.name),
+            user_id: user.id.clone(),
+            text: Arc::clone(&draft.text),
+            client_id: draft.client_id.clone(),
+            data: draft.data.clone(),
+        };
+        Event { room: room.clone(), seq, timestamp, kind: EventKind::Message(message) }
+    }
+}
+
+/// A batch that is being stored.
+struct Batch {
+    items: Vec<Item>,
+    /// Whether an earlier try may have been committed.
+    in_doubt: bool,
+}
+
+/// The actor.
+pub struct Writer {
+    store: Arc<Store>,
+    bounds: WriterBounds,
+    listener: Recipient<Stored>,
+    queue: VecDeque<Item>,
+    /// Halves of a batch that was refused: they go before the queue.
+    halves: VecDeque<Vec<Item>>,
+    current: Option<Batch>,
+    failing: bool,
+    _guard: AbortOnPanic,
+}
+
+impl Writer {
+    /// A writer that tells `listener` of each transaction. `mailbox` is how many messages may wait unread.
+    pub fn start_in(
+        arbiter: &ArbiterHandle,
+        store: Arc<Store>,
+        bounds: WriterBounds,
+        mailbox: usize,
+        listener: Recipient<Stored>,
+    ) -> Addr<Self> {
+        Self::start_in_arbiter(arbiter, move |ctx| {
+            ctx.set_mailbox_capacity(mailbox);
+            Self {
+                store,
+                bounds,
+                listener,
+                queue: VecDeque::new(),
+                halves: VecDeque::new(),
+                current: None,
+                failing: false,
+                _guard: AbortOnPanic("writer"),
+            }
+        })
+    }
+
+    fn pump(&mut self, ctx: &mut Context<Self>) {
+        if self.current.is_some() {
+            return;
+        }
+        let items = match self.halves.pop_front() {
+            Some(items) => items,
+            None => self.take_batch(),
+        };
+        if items.is_empty() {
+            return;
+        }
+        self.current = Some(Batch { items, in_doubt: false });
+        self.attempt(ctx);
+    }
+
+    /// Everything that is queued, up to the bounds. The same key twice would be found neither in the table nor in the
+    /// batch, so a repeat ends the batch and is found by the next one.
+    fn take_batch(&mut self) -> Vec<Item> {
+        let mut keys = HashSet::new();
+        let (mut items, mut bytes) = (Vec::new(), 0_usize);
+        while let Some(item) = self.queue.front() {
+            bytes = bytes.saturating_add(item.bytes());
+            let full = items.len() >= self.bounds.batch_messages || bytes > self.bounds.batch_bytes;
+            let new = keys.insert((item.message.key, item.message.user.key, item.client_id.clone()));
+            if !new || (full && !items.is_empty()) {
+                break;
+            }
+            items.extend(self.queue.pop_front());
+        }
+        items
+    }
+
+    fn attempt(&mut self, ctx: &mut Context<Self>) {
+        let Some(batch) = &mut self.current else { return };
+        if !batch.in_doubt {
+            // Answered, and surely not stored: done with.
+            let (waiting, done): (Vec<_>, Vec<_>) =
+                mem::take(&mut batch.items).into_iter().partition(|item| item.reply.is_some());
+            batch.items = waiting;
+            self.tell(Vec::new(), Vec::new(), Vec::new(), done.len());
+        }
+        let Some(batch) = self.current.as_ref().filter(|batch| !batch.items.is_empty()) else {
+            self.current = None;
+            self.pump(ctx);
+            return;
+        };
+        let rows: Vec<Row> = batch.items.iter().map(Item::row).collect();
+        let (store, timeout) = (Arc::clone(&self.store), self.bounds.timeout / 2);
+        let run = async move {
+            let append = Box::pin(append(&store.write, &rows));
+            tokio::time::timeout(timeout, append).await.unwrap_or_else(|_| {
+                let source = StoreError::Unavailable(format!("no answer within {} ms", timeout.as_millis()));
+                Err(AppendError { source, in_doubt: true })
+            })
+        };
+        ctx.spawn(run.into_actor(self).map(|result, writer, ctx| writer.attempted(result, ctx)));
+    }
+
+    fn attempted(&mut self, result: Result<Vec<Outcome>, AppendError>, ctx: &mut Context<Self>) {
+        let Some(mut batch) = self.current.take() else { return };
+        match result {
+            Ok(outcomes) => {
+                if mem::take(&mut self.failing) {
+                    tracing::info!("database writable again");
+                }
+                self.settle(batch, &outcomes);
+            }
+            Err(AppendError { source: StoreError::Refused(why), in_doubt: false }) => self.halve(batch.items, &why),
+            Err(AppendError { source, in_doubt }) => {
+                if !mem::replace(&mut self.failing, true) {
+                    tracing::error!(error = %source, messages = batch.items.len(), in_doubt, "database not writable");
+                }
+                batch.in_doubt |= in_doubt;
+                self.current = Some(batch);
+                ctx.run_later(RETRY, Self::attempt);
+                return;
+            }
+        }
+        self.pump(ctx);
+    }
+
+    fn halve(&mut self, mut items: Vec<Item>, why: &str) {
+        if items.len() > 1 {
+            let second = items.split_off(items.len() / 2);
+            self.halves.push_front(second);
+            self.halves.push_front(items);
+            return;
+        }
+        for mut item in items {
+            tracing::error!(room = %item.message.room, user = %item.message.user.id, why, "a message can't be stored");
+            item.answer(Err(WireError::internal()));
+            self.tell(Vec::new(), Vec::new(), Vec::new(), 1);
+        }
+    }
+
+    fn settle(&self, batch: Batch, outcomes: &[Outcome]) {
+        let (mut events, mut seen, mut refused, mut answers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let settled = batch.items.len();
+        for (item, outcome) in batch.items.into_iter().zip(outcomes) {
+            let answer = match *outcome {
+                Outcome::New(seq, timestamp) => {
+                    events.push(item.event(seq, timestamp));
+                    Ok(Posted { seq, timestamp, repeat: false })
+                }
+                Outcome::Repeat(seq, timestamp) => {
+                    if batch.in_doubt {
+                        seen.push((item.message.room.clone(), seq));
+                    }
+                    Ok(Posted { seq, timestamp, repeat: true })
+                }
+                Outcome::Reused => Err(WireError::new(
+                    ErrorCode::ClientIdReused,
+                    "this client_id already names a message with other content",
+                )),
+                Outcome::StaleRights | Outcome::RoomGone => {
+                    if let Some(reply) = item.reply {
+                        refused.push(Append { message: item.message, reply });
+                    }
+                    continue;
+                }
+                Outcome::NotThere => continue,
+            };
+            answers.push((item, answer));
+        }
+        // Told before it is answered: whoever joins with the ack in hand finds the room at least there.
+        self.tell(events, seen, refused, settled);
+        for (mut item, answer) in answers {
+            item.answer(answer);
+        }
+    }
+
+    fn tell(&self, events: Vec<Event>, seen: Vec<(RoomName, Seq)>, refused: Vec<Append>, settled: usize) {
+        if settled > 0 {
+            #[expect(clippy::disallowed_methods, reason = "at most one for each message that the ChatServer gave")]
+            self.listener.do_send(Stored { events, seen, refused, settled });
+        }
+    }
+
+    /// Answers whoever has waited too long. Those in no transaction are gone with that; the current batch's stay in it
+    /// until their outcome is known.
+    fn expire(&mut self) {
+        let timeout = self.bounds.timeout;
+        let now = Instant::now();
+        let late = |item: &Item| now.saturating_duration_since(item.message.received) >= timeout;
+        let running = self.current.iter_mut().flat_map(|batch| batch.items.iter_mut());
+        for item in running.chain(self.halves.iter_mut().flatten()).filter(|item| late(item)) {
+            item.answer(Err(WireError::unavailable()));
+        }
+        let mut expired = 0;
+        while let Some(mut item) = self.queue.pop_front_if(|item| late(item)) {
+            item.answer(Err(WireError::unavailable()));
+            expired += 1;
+        }
+        self.tell(Vec::new(), Vec::new(), Vec::new(), expired);
+    }
+}
+
+impl Actor for Writer {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.run_interval(TICK, |writer, _| writer.expire());
+    }
+}
+
+impl Handler<Append> for Writer {
+    type Result = ();
+
+    fn handle(&mut self, Append { message, reply }: Append, ctx: &mut Context<Self>) {
+        let client_id = match &message.draft.client_id {
+            Some(id) => id.as_str().to_owned(),
+            None => format!("~{:032x}", rand::random::<u128>()),
+        };
+        self.queue.push_back(Item { message, client_id, reply: Some(reply) });
+        self.pump(ctx);
+    }
+}
+
+impl Handler<Probe> for Writer {
+    type Result = WriterState;
+
+    fn handle(&mut self, _: Probe, _: &mut Context<Self>) -> WriterState {
+        let running = self.current.as_ref().map_or(0, |batch| batch.items.len());
+        let halves: usize = self.halves.iter().map(Vec::len).sum();
+        let queued = self.queue.len().saturating_add(running).saturating_add(halves);
+        WriterState { queued, failing: self.failing }
+    }
+}
