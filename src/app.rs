@@ -143,7 +143,6 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
             .app_data(make_worker())
             .app_data(web::JsonConfig::default().limit(body_bytes).error_handler(http::json_error))
             .app_data(web::QueryConfig::default().error_handler(http::query_error))
-            .app_data(web::PathConfig::default().error_handler(http::path_error))
             .app_data(web::PayloadConfig::new(body_bytes))
             .wrap(NormalizePath::trim())
             .route("/ws", web::get().to(session::native))

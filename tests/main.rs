@@ -3,9 +3,21 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "a test stops at the first thing that is not as it should be"
+    unreachable_pub,
+    reason = "a test stops at the first thing that is not as it should be, and may say what it saw"
 )]
-#![expect(unreachable_pub, missing_docs, reason = "the modules of one test program")]
 
+mod bad_input;
+mod http_api;
+mod kill;
+mod native_dialect;
+mod order;
+mod plain_dialect;
+mod resume;
 mod room_log;
+mod slow;
+mod support;
+mod tokens;

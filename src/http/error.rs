@@ -63,8 +63,3 @@ pub(crate) fn json_error(error: JsonPayloadError, _: &actix_web::HttpRequest) ->
     };
     ApiError(wire).into()
 }
-
-/// What actix finds wrong with a path.
-pub(crate) fn path_error(_: actix_web::error::PathError, _: &actix_web::HttpRequest) -> actix_web::Error {
-    ApiError(WireError::bad_field("room", "in the path must be UTF-8 text")).into()
-}

@@ -36,10 +36,11 @@ pub(super) async fn read(
 pub(super) async fn send(
     Asker(user): Asker,
     path: web::Path<String>,
-    body: web::Bytes,
+    body: Result<web::Bytes, actix_web::Error>,
     worker: web::Data<Worker>,
 ) -> Result<HttpResponse, ApiError> {
     let room = RoomName::parse(&path)?;
+    let body = body.map_err(|_| WireError::new(ErrorCode::TooLong, "the body is too long, or did not come whole"))?;
     let text = std::str::from_utf8(&body).map_err(|_| WireError::new(ErrorCode::BadJson, "the body must be UTF-8"))?;
     let dialect = Dialect::Plain { room: room.clone(), resumes: false };
     let request = dialect.parse(text, &worker.config.limits.message()).map_err(|failure| failure.error)?;

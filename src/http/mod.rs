@@ -11,7 +11,7 @@ mod signed_in;
 use actix_web::{HttpResponse, web};
 
 pub use error::ApiError;
-pub(crate) use error::{json_error, path_error, query_error};
+pub(crate) use error::{json_error, query_error};
 pub use signed_in::bearer;
 
 use crate::protocol::{ErrorCode, WireError};

@@ -56,8 +56,8 @@ pub enum Command {
     },
     /// Join several rooms, each from its cursor.
     Resume {
-        /// Each name, or why it is none, with its cursor.
-        rooms: Vec<(String, Result<(RoomName, Position), WireError>)>,
+        /// In the order of the command.
+        rooms: Vec<ResumeRoom>,
     },
     /// Receive a room's events no longer.
     Leave {
@@ -85,6 +85,9 @@ pub enum Command {
     /// The answer to the hub's `ping`.
     Pong,
 }
+
+/// One room of a `resume`: the name as it was given, and the room with its cursor where that is a name.
+pub type ResumeRoom = (String, Result<(RoomName, Position), WireError>);
 
 /// A client's cursor in a room.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -77,17 +77,14 @@ impl ErrorCode {
     /// The HTTP status that goes with the code.
     pub fn http_status(self) -> u16 {
         match self {
-            Self::BadJson
-            | Self::UnknownType
-            | Self::BadField
-            | Self::TooLong
-            | Self::Empty
-            | Self::NotJoined
-            | Self::BadRoomName => 400,
+            Self::BadJson | Self::UnknownType | Self::BadField | Self::Empty | Self::NotJoined | Self::BadRoomName => {
+                400
+            }
             Self::Unauthenticated => 401,
             Self::Forbidden => 403,
             Self::RoomNotFound | Self::NotFound => 404,
             Self::RoomExists | Self::ClientIdReused => 409,
+            Self::TooLong => 413,
             Self::RateLimited | Self::RoomLimit => 429,
             Self::Internal => 500,
             Self::Busy | Self::Unavailable => 503,

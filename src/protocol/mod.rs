@@ -13,7 +13,7 @@ mod reply;
 mod text;
 
 pub use close::CloseCode;
-pub use command::{Command, Draft, Position, Request, RequestId, Window};
+pub use command::{Command, Draft, Position, Request, RequestId, ResumeRoom, Window};
 pub use dialect::{Dialect, Failure};
 pub use error::{ErrorCode, WireError};
 pub use event::{Event, EventKind, Message, Timestamp};

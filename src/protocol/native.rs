@@ -6,8 +6,8 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::value::RawValue;
 
 use super::{
-    Command, Epoch, ErrorCode, Failure, MessageLimits, Position, Reply, Request, RequestId, Resumed, RoomName, Seq,
-    Window, WireError,
+    Command, Epoch, ErrorCode, Failure, MessageLimits, Position, Reply, Request, RequestId, ResumeRoom, Resumed,
+    RoomName, Seq, Window, WireError,
     reply::{json_array, to_json},
 };
 
@@ -117,9 +117,7 @@ fn number_field(raw: Option<&RawValue>, field: &str) -> Result<Option<i64>, Wire
     raw.map(parse).transpose().map_err(|_| WireError::bad_field(field, "must be a whole number"))
 }
 
-type ResumeRooms = Vec<(String, Result<(RoomName, Position), WireError>)>;
-
-fn resume_field(raw: Option<&RawValue>) -> Result<ResumeRooms, WireError> {
+fn resume_field(raw: Option<&RawValue>) -> Result<Vec<ResumeRoom>, WireError> {
     #[derive(Deserialize)]
     struct Cursor {
         after: i64,

@@ -184,5 +184,5 @@ pub(super) fn to_json(value: &impl Serialize) -> ByteString {
 /// Joins events that are JSON already to one array.
 pub(super) fn json_array(events: &[ByteString]) -> Cow<'_, RawValue> {
     let joined = format!("[{}]", events.iter().map(|event| &**event).collect::<Vec<_>>().join(","));
-    RawValue::from_string(joined).map_or(Cow::Borrowed(RawValue::NULL), |raw| Cow::Owned(raw))
+    RawValue::from_string(joined).map_or(Cow::Borrowed(RawValue::NULL), Cow::Owned)
 }

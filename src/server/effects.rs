@@ -34,7 +34,7 @@ impl ChatServer {
         self.recent_bytes = self.recent_bytes.saturating_sub(before).saturating_add(after);
         for effect in effects {
             match effect {
-                Effect::Deliver(events) => self.deliver(name, events.into()),
+                Effect::Deliver(events) => self.deliver(name, &events.into()),
                 Effect::AwaitHole => {
                     let name = name.clone();
                     ctx.run_later(HOLE, move |server, ctx| server.apply(&name, Input::HoleDue, ctx));
@@ -49,14 +49,14 @@ impl ChatServer {
     }
 
     /// One message to each worker that has sessions in the room.
-    fn deliver(&mut self, name: &RoomName, events: Arc<[Numbered<ByteString>]>) {
+    fn deliver(&mut self, name: &RoomName, events: &Arc<[Numbered<ByteString>]>) {
         let (Some(Entry::Ready(room)), Some(last)) = (self.rooms.get(name), events.last()) else { return };
         let head = last.seq;
         for id in room.workers() {
             let Some(worker) = self.workers.get_mut(id.0) else { continue };
             let Some(dispatcher) = &worker.dispatcher else { continue };
             self.stats.dispatcher_queue.add(1);
-            if dispatcher.try_send(Deliver { room: name.clone(), events: Arc::clone(&events) }).is_err() {
+            if dispatcher.try_send(Deliver { room: name.clone(), events: Arc::clone(events) }).is_err() {
                 self.stats.dispatcher_queue.sub(1);
                 worker.behind.insert(name.clone(), head);
             }

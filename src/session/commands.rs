@@ -1,16 +1,22 @@
 //! A session's commands, one after the other: a `send` is given to the hub and its ack comes when it comes; what must be
-//! answered first (join, resume, history) holds the next ones back. Part of the actor in `session`.
+//! answered first (join, resume, history) holds the next ones back. Part of the actor in `actor`.
 
 use std::sync::Arc;
 
 use actix::prelude::*;
 
-use super::session::{Ctx, Session};
+use super::actor::{Ctx, Session};
 use crate::{
-    protocol::{Command, Draft, ErrorCode, Position, Reply, Request, RequestId, RoomName, Standing, Window, WireError},
+    protocol::{
+        Command, Draft, ErrorCode, Position, Reply, Request, RequestId, ResumeRoom, RoomName, Standing, Window,
+        WireError,
+    },
     server::{Detach, Joined},
     store::User,
 };
+
+/// What became of one room of a `resume`.
+type JoinAnswer = Result<(RoomName, Joined), WireError>;
 
 impl Session {
     /// Runs what waits, until something must be waited for.
@@ -84,13 +90,7 @@ impl Session {
         );
     }
 
-    fn resume(
-        &mut self,
-        id: Option<RequestId>,
-        user: Arc<User>,
-        rooms: Vec<(String, Result<(RoomName, Position), WireError>)>,
-        ctx: &mut Ctx,
-    ) {
+    fn resume(&mut self, id: Option<RequestId>, user: Arc<User>, rooms: Vec<ResumeRoom>, ctx: &mut Ctx) {
         let rooms: Vec<_> = rooms
             .into_iter()
             .map(|(given, room)| {
@@ -101,7 +101,7 @@ impl Session {
         let (server, place) = (self.server.clone(), (self.id, self.worker.id));
         let mut left = self.worker.config.limits.replay_resume;
         let joining = async move {
-            let mut answers: Vec<(String, Result<(RoomName, Joined), WireError>)> = Vec::new();
+            let mut answers: Vec<(String, JoinAnswer)> = Vec::new();
             let mut refused = Vec::new();
             for (given, room) in rooms {
                 let answer = match room {
@@ -130,7 +130,7 @@ impl Session {
                 for room in refused {
                     session.rooms.remove(&room);
                 }
-                let standing = |answer: &Result<(RoomName, Joined), WireError>| -> Result<Standing, WireError> {
+                let standing = |answer: &JoinAnswer| -> Result<Standing, WireError> {
                     answer.as_ref().map(|(_, joined)| joined.standing.clone()).map_err(Clone::clone)
                 };
                 let rooms = answers.iter().map(|(given, answer)| (given.clone(), standing(answer))).collect();

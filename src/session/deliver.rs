@@ -1,12 +1,12 @@
 //! From the Dispatcher to the client: live events go through the room's cursor; what was missed is read page by page,
-//! each page only when the socket has taken the one before. Part of the actor in `session`.
+//! each page only when the socket has taken the one before. Part of the actor in `actor`.
 
 use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
 use bytestring::ByteString;
 
-use super::session::{Ctx, Session};
+use super::actor::{Ctx, Session};
 use crate::{
     protocol::{CloseCode, Dialect, Epoch, ErrorCode, Reply, RoomName, Seq, WireError},
     room::{Cursor, Memory, Next, Numbered},

@@ -2,11 +2,11 @@
 //! that took its socket; its actor is the body of the HTTP response, so it runs only while its client takes what it is
 //! sent (actix-web #2441): nothing may rest on its timers alone, and nobody may wait for it.
 
+mod actor;
 mod commands;
 mod deliver;
 mod fragments;
 mod rate;
-mod session;
 mod upgrade;
 
 pub use upgrade::{native, plain};

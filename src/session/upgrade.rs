@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use actix_web_actors::ws;
 use serde::Deserialize;
 
-use super::session::{Entrance, Session};
+use super::actor::{Entrance, Session};
 use crate::{
     http::ApiError,
     protocol::{CloseCode, Dialect, Epoch, ErrorCode, Position, RoomName, SUBPROTOCOL, Seq, WireError},

@@ -35,10 +35,11 @@ pub struct EventPage {
 }
 
 type Read = Result<Arc<[Numbered<ByteString>]>, StoreError>;
+type Running = HashMap<(RoomKey, Seq), Shared<BoxFuture<'static, Read>>>;
 
 /// Reads under way, by room and cursor, and how many may be.
 pub(super) struct SharedReads {
-    running: Mutex<HashMap<(RoomKey, Seq), Shared<BoxFuture<'static, Read>>>>,
+    running: Mutex<Running>,
     permits: Semaphore,
 }
 

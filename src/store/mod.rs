@@ -62,19 +62,18 @@ impl From<StoreError> for crate::protocol::WireError {
 
 impl From<DbErr> for StoreError {
     fn from(error: DbErr) -> Self {
-        let database = match &error {
-            DbErr::Exec(RuntimeErr::SqlxError(source)) | DbErr::Query(RuntimeErr::SqlxError(source)) => {
-                source.as_database_error()
-            }
-            DbErr::Type(_) | DbErr::Json(_) | DbErr::TryIntoErr { .. } => {
-                return Self::Refused(error.to_string());
-            }
-            _ => None,
+        use sqlx::Error::{ColumnDecode, ColumnNotFound, Database, Decode, Encode};
+        let refused = match &error {
+            DbErr::Exec(RuntimeErr::SqlxError(source)) | DbErr::Query(RuntimeErr::SqlxError(source)) => match &**source
+            {
+                Database(source) => source.code().is_some_and(|code| is_refusal(&code)),
+                ColumnDecode { .. } | ColumnNotFound(_) | Decode(_) | Encode(_) => true,
+                _ => false,
+            },
+            DbErr::Type(_) | DbErr::Json(_) | DbErr::TryIntoErr { .. } => true,
+            _ => false,
         };
-        match database.and_then(sqlx::error::DatabaseError::code) {
-            Some(code) if is_refusal(&code) => Self::Refused(error.to_string()),
-            _ => Self::Unavailable(error.to_string()),
-        }
+        if refused { Self::Refused(error.to_string()) } else { Self::Unavailable(error.to_string()) }
     }
 }
 

@@ -1,0 +1,63 @@
+//! HTTP as one user.
+
+use std::{net::SocketAddr, time::Duration};
+
+use serde_json::Value;
+
+/// A client for the API.
+pub struct Api {
+    agent: ureq::Agent,
+    base: String,
+    token: Option<String>,
+}
+
+/// A status and the body's JSON.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub body: Value,
+    pub headers: ureq::http::HeaderMap,
+}
+
+impl Answer {
+    /// Status and error code together.
+    pub fn refusal(&self) -> (u16, &str) {
+        (self.status, self.body["error"]["code"].as_str().unwrap_or("none"))
+    }
+}
+
+impl Api {
+    pub fn new(address: SocketAddr, token: Option<String>) -> Self {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(20)))
+            .build();
+        Self { agent: config.into(), base: format!("http://{address}"), token }
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        let mut request = self.agent.get(format!("{}{path}", self.base));
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        answer(request.call().unwrap())
+    }
+
+    pub fn post(&self, path: &str, body: &Value) -> Answer {
+        self.post_text(path, &body.to_string())
+    }
+
+    pub fn post_text(&self, path: &str, body: &str) -> Answer {
+        let mut request = self.agent.post(format!("{}{path}", self.base)).header("Content-Type", "application/json");
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        answer(request.send(body).unwrap())
+    }
+}
+
+fn answer(mut response: ureq::http::Response<ureq::Body>) -> Answer {
+    let text = response.body_mut().read_to_string().unwrap();
+    let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+    Answer { status: response.status().as_u16(), body, headers: response.headers().clone() }
+}

@@ -1,0 +1,161 @@
+//! A hub as users run it: the binary, a folder of its own, a free port.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+use super::{Api, Client, Database, PATIENCE, SECRET, token};
+
+/// How a hub is to be started.
+#[derive(Clone, Default)]
+pub struct HubOptions {
+    environment: Vec<(String, String)>,
+    /// A program that the hub is run by, such as strace.
+    pub wrapper: Vec<String>,
+}
+
+impl HubOptions {
+    /// Sets a key of the config.
+    pub fn set(mut self, key: &str, value: impl ToString) -> Self {
+        let name = format!("HUBBUB__{}", key.to_uppercase().replace('.', "__"));
+        self.environment.push((name, value.to_string()));
+        self
+    }
+
+    /// No rate limit, for tests that send as fast as they can.
+    pub fn unlimited(self) -> Self {
+        let fast = self.set("limits.commands_per_second", 1_000_000).set("limits.commands_burst", 1_000_000);
+        fast.set("limits.pending_commands", 20_000).set("limits.new_rooms_per_hour", 10_000)
+    }
+}
+
+pub struct Hub {
+    options: HubOptions,
+    folder: TempDir,
+    child: Child,
+    pub address: SocketAddr,
+}
+
+impl Hub {
+    /// A hub with a folder of its own and the settings of a first start, but for the port and the secret.
+    pub fn start() -> Self {
+        Self::with(HubOptions::default())
+    }
+
+    pub fn with(options: HubOptions) -> Self {
+        let folder = TempDir::new().unwrap();
+        let (child, address) = spawn(&options, folder.path());
+        Self { options, folder, child, address }
+    }
+
+    /// The command as a person would type it in the hub's folder.
+    pub fn command(folder: &Path, options: &HubOptions) -> Command {
+        let binary = env!("CARGO_BIN_EXE_hubbub").to_owned();
+        let words: Vec<String> = options.wrapper.iter().cloned().chain([binary]).collect();
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).current_dir(folder).env("HUBBUB__AUTH__SECRET", SECRET);
+        command.env("HUBBUB__SERVER__BIND", "127.0.0.1:0");
+        command.envs(options.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        command
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn database_file(&self) -> PathBuf {
+        self.folder.path().join("data/hubbub.db")
+    }
+
+    pub async fn database(&self) -> Database {
+        Database::open(&self.database_file()).await
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Everything that the hub has written to its log so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("ws://{}{path}", self.address)
+    }
+
+    /// HTTP as this user.
+    pub fn api(&self, user: &str) -> Api {
+        Api::new(self.address, Some(token(user, user)))
+    }
+
+    /// A native session of this user.
+    pub async fn client(&self, user: &str) -> Client {
+        Client::native(self, &token(user, user)).await
+    }
+
+    /// A native session of this user in this room.
+    pub async fn member(&self, user: &str, room: &str) -> Client {
+        let mut client = self.client(user).await;
+        client.join(room).await;
+        client
+    }
+
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([format!("-{name}"), self.pid().to_string()]).status().unwrap();
+        assert!(sent.success(), "kill -{name}");
+    }
+
+    /// SIGKILL: what a crash does.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// The hub again on the same folder, on another port.
+    pub fn restart(&mut self) {
+        (self.child, self.address) = spawn(&self.options, self.folder.path());
+    }
+
+    /// Waits for the process's end.
+    pub fn ended(&mut self, within: Duration) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(start.elapsed() < within, "the hub did not end within {within:?}:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+fn spawn(options: &HubOptions, folder: &Path) -> (Child, SocketAddr) {
+    let log = fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
+    let mut child = Hub::command(folder, options).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+    let start = Instant::now();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("hubbub listens on http://");
+    let log = || fs::read_to_string(folder.join("log")).unwrap();
+    let address = address.unwrap_or_else(|| panic!("no address but {line:?}:\n{}", log()));
+    assert!(start.elapsed() < PATIENCE);
+    (child, address.parse().unwrap())
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+        if std::thread::panicking() {
+            eprintln!("--- the hub's log ---\n{}", self.log());
+        }
+    }
+}

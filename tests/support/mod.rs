@@ -1,0 +1,26 @@
+//! What the tests share: a hub as a process of its own (so that it can be killed), a WebSocket client that forgets
+//! nothing it was sent, tokens, HTTP, and a look into the database past the hub.
+
+mod checker;
+mod client;
+mod database;
+mod http;
+mod hub;
+mod tokens;
+
+pub use checker::History;
+pub use client::Client;
+pub use database::Database;
+pub use http::Api;
+pub use hub::{Hub, HubOptions};
+pub use tokens::{SECRET, fixture_tokens, signed, token};
+
+use std::time::Duration;
+
+/// Longer than anything should take on a machine that is busy with other tests.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A text that no two calls share.
+pub fn unique() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}
