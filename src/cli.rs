@@ -12,6 +12,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     app::{self, AppError},
     auth::{self, OWN_KEY_SETTING},
+    bench::{self, BenchError, Plan},
     config::{self, Config, ConfigError, LogFormat, Overrides},
     store::{OpenError, Store},
 };
@@ -55,6 +56,8 @@ enum Command {
     },
     /// Print a new strong secret.
     Secret,
+    /// Load a running hub and say what came of it.
+    Bench(Plan),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +66,8 @@ enum CliError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     App(#[from] AppError),
+    #[error(transparent)]
+    Bench(#[from] BenchError),
     #[error("the name must be 1 to 124 characters without control characters")]
     BadName,
     #[error("{0}")]
@@ -111,6 +116,7 @@ async fn command(cli: Cli) -> Result<(), CliError> {
             print("the settings are good")
         }
         Command::Token { user, lifetime } => token(&config, &user, lifetime).await,
+        Command::Bench(plan) => Ok(bench::run(&config, plan).await?),
         Command::Secret => Ok(()),
     }
 }

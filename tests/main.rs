@@ -11,6 +11,10 @@
 )]
 
 mod bad_input;
+mod clients;
+mod command_line;
+mod dataset;
+mod durability;
 mod http_api;
 mod kill;
 mod native_dialect;
@@ -19,5 +23,7 @@ mod plain_dialect;
 mod resume;
 mod room_log;
 mod slow;
+mod stop;
 mod support;
 mod tokens;
+mod unavailable;

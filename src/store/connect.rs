@@ -6,7 +6,7 @@
 use std::{
     collections::HashMap,
     fs::{self, File, TryLockError},
-    io,
+    io::{self, Write},
     path::{Path, PathBuf},
     sync::Mutex,
     time::Duration,
@@ -36,10 +36,12 @@ pub enum OpenError {
         source: io::Error,
     },
     /// Another process has it.
-    #[error("{path}: another hubbub uses this database; stop it first (several nodes need PostgreSQL)")]
+    #[error("{path}: another hubbub{owner} uses this database; stop it first (several nodes need PostgreSQL)")]
     InUse {
         /// The database file.
         path: String,
+        /// Which process, where that is known.
+        owner: String,
     },
     /// It is not there, where nothing may be made.
     #[error("{path}: no database here yet; start the hub once, or run `hubbub migrate`")]
@@ -120,14 +122,32 @@ pub fn file_of(config: &DatabaseConfig) -> PathBuf {
     PathBuf::from(config.url.trim_start_matches("sqlite://"))
 }
 
-fn take_lock(database: &Path) -> Result<File, OpenError> {
+/// The process that has the database open, as far as its lock file tells.
+pub fn owner_of(config: &DatabaseConfig) -> Option<u32> {
+    fs::read_to_string(lock_of(&file_of(config))).ok()?.trim().parse().ok()
+}
+
+fn lock_of(database: &Path) -> PathBuf {
     let mut path = database.as_os_str().to_owned();
     path.push(".lock");
-    let failed = |source| OpenError::Folder { path: PathBuf::from(&path).display().to_string(), source };
-    let file = File::options().create(true).append(true).open(&path).map_err(failed)?;
+    path.into()
+}
+
+/// Takes the file's lock and writes down who has it.
+fn take_lock(database: &Path) -> Result<File, OpenError> {
+    let path = lock_of(database);
+    let failed = |source| OpenError::Folder { path: path.display().to_string(), source };
+    let mut file = File::options().create(true).append(true).open(&path).map_err(failed)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: database.display().to_string() }),
+        Ok(()) => {
+            file.set_len(0).and_then(|()| write!(file, "{}", std::process::id())).map_err(failed)?;
+            Ok(file)
+        }
+        Err(TryLockError::WouldBlock) => {
+            let owner = fs::read_to_string(&path).unwrap_or_default();
+            let owner = if owner.is_empty() { owner } else { format!(" (process {owner})") };
+            Err(OpenError::InUse { path: database.display().to_string(), owner })
+        }
         Err(TryLockError::Error(source)) => Err(failed(source)),
     }
 }

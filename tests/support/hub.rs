@@ -17,8 +17,7 @@ use super::{Api, Client, Database, PATIENCE, SECRET, token};
 #[derive(Clone, Default)]
 pub struct HubOptions {
     environment: Vec<(String, String)>,
-    /// A program that the hub is run by, such as strace.
-    pub wrapper: Vec<String>,
+    wrapper: Vec<String>,
 }
 
 impl HubOptions {
@@ -26,6 +25,12 @@ impl HubOptions {
     pub fn set(mut self, key: &str, value: impl ToString) -> Self {
         let name = format!("HUBBUB__{}", key.to_uppercase().replace('.', "__"));
         self.environment.push((name, value.to_string()));
+        self
+    }
+
+    /// A program that runs the hub, such as strace.
+    pub fn run_by(mut self, words: &[&str]) -> Self {
+        self.wrapper = words.iter().map(|word| (*word).to_owned()).collect();
         self
     }
 
@@ -115,8 +120,17 @@ impl Hub {
 
     /// SIGKILL: what a crash does.
     pub fn kill(&mut self) {
+        self.end_wrapped();
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// A program that runs the hub would leave it behind: the hub goes first.
+    fn end_wrapped(&self) {
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.pid())).unwrap_or_default();
+        for child in children.split_whitespace().filter(|_| !self.options.wrapper.is_empty()) {
+            drop(Command::new("kill").args(["-KILL", child]).status());
+        }
     }
 
     /// The hub again on the same folder, on another port.
@@ -152,6 +166,7 @@ fn spawn(options: &HubOptions, folder: &Path) -> (Child, SocketAddr) {
 
 impl Drop for Hub {
     fn drop(&mut self) {
+        self.end_wrapped();
         drop(self.child.kill());
         drop(self.child.wait());
         if std::thread::panicking() {

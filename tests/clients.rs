@@ -1,0 +1,41 @@
+//! Clients that are not ours: Python's `websockets` with a token of the real simplejwt, and the tutorial's page in a
+//! real browser. scripts/test installs what they need.
+
+use std::process::{Command, Stdio};
+
+use crate::support::{Hub, HubOptions, SECRET, token};
+
+/// Runs one of tests/python with the interpreter that scripts/test has set up.
+fn python(script: &str, arguments: &[&str]) -> String {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests");
+    let python = format!("{folder}/.venv/bin/python");
+    let output = Command::new(&python)
+        .arg(format!("{folder}/python/{script}"))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| panic!("{python}: {error}: run scripts/test once, it installs what is missing"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn python_s_websockets_with_a_token_of_the_real_simplejwt() {
+    let hub = Hub::start();
+    assert_eq!(python("simplejwt_client.py", &[&hub.address.to_string(), SECRET]).trim(), "ok");
+}
+
+#[test]
+fn the_tutorial_s_page_in_a_browser() {
+    let hub = Hub::with(HubOptions::default());
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tutorial.html");
+    let arguments = [&hub.address.to_string(), page, &token("1", "alice"), &token("2", "민지")];
+    let shown = python("tutorial_browser.py", &arguments);
+    let lines: Vec<_> = shown.lines().collect();
+    assert_eq!(lines.len(), 4, "{shown}");
+    let time = |line: &str| line.rsplit_once(" (").unwrap().1.trim_end_matches(')').to_owned();
+    for page in lines.chunks(2) {
+        assert!(page[0].starts_with("alice: hi from a browser (20") && page[1].starts_with("민지: <b>안녕</b> 👋 (20"));
+        assert!(page.iter().all(|line| chrono::DateTime::parse_from_rfc3339(&time(line)).is_ok()), "{shown}");
+    }
+}

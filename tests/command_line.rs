@@ -1,0 +1,98 @@
+//! The command line: what can be done without a hub, and how a start that can't be ends.
+
+use std::{fs, process::Output};
+
+use tempfile::TempDir;
+
+use crate::support::{Hub, HubOptions};
+
+fn run(folder: &TempDir, options: HubOptions, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = Hub::command(folder.path(), &options).args(arguments).output().unwrap();
+    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+#[test]
+fn wrong_settings_are_named_with_their_place_and_end_with_78() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("my.toml"), "[server]\nbind = \"127.0.0.1:0\"\nbnd = 1\n").unwrap();
+    for (options, arguments, expected) in [
+        (HubOptions::default(), vec!["--config", "my.toml"], "my.toml line 3: unknown key `server.bnd`"),
+        (HubOptions::default(), vec!["check-config", "--config", "none.toml"], "none.toml: No such file"),
+        (HubOptions::default().set("limits.typo", 1), vec![], "HUBBUB__LIMITS__TYPO: unknown key `limits.typo`"),
+        (HubOptions::default().set("server.workers", "two"), vec![], "`server.workers` must be a whole number"),
+        (HubOptions::default(), vec!["--profile", "prod"], "--profile: `server.profile` unknown variant `prod`"),
+        (HubOptions::default(), vec!["--bind", "nowhere"], "--bind: `server.bind`"),
+        (HubOptions::default(), vec!["--profile", "production"], "auth.secret is a known example"),
+        (HubOptions::default().set("auth.secret", "short"), vec!["--profile", "production"], "less than 32 bytes"),
+        (HubOptions::default().set("auth.secret", ""), vec!["--profile", "production"], "`hubbub secret` makes a new"),
+        (HubOptions::default().set("database.url", "postgres://x"), vec![], "`database.url` must be sqlite://PATH"),
+    ] {
+        let (code, out, err) = run(&folder, options, &arguments);
+        assert_eq!(code, Some(78), "{arguments:?}: {out}{err}");
+        assert!(err.contains(expected), "{arguments:?}: {err}");
+        assert!(!err.contains(crate::support::SECRET), "the secret is shown");
+    }
+    assert!(!folder.path().join("data").exists(), "something was made all the same");
+}
+
+#[test]
+fn a_file_beside_and_a_strong_secret_are_taken() {
+    let folder = TempDir::new().unwrap();
+    let (_, secret, _) = run(&folder, HubOptions::default(), &["secret"]);
+    assert!(secret.trim().len() >= 32);
+    fs::write(folder.path().join("key"), &secret).unwrap();
+    fs::create_dir(folder.path().join("config")).unwrap();
+    fs::write(folder.path().join("config/production.toml"), "[auth]\nsecret_file = \"key\"\n").unwrap();
+    let options = || HubOptions::default().set("auth.secret", "");
+    let (code, out, err) = run(&folder, options(), &["check-config", "--profile", "production"]);
+    assert_eq!((code, out.trim()), (Some(0), "the settings are good"), "{err}");
+    fs::remove_file(folder.path().join("key")).unwrap();
+    let (code, _, err) = run(&folder, options(), &["check-config", "--profile", "production"]);
+    assert_eq!((code, err.contains("key: No such file")), (Some(78), true), "{err}");
+}
+
+#[test]
+fn a_file_that_is_no_database_is_said_and_left_alone() {
+    let folder = TempDir::new().unwrap();
+    fs::create_dir(folder.path().join("data")).unwrap();
+    let file = folder.path().join("data/hubbub.db");
+    let content = "this is not a database, it is a letter to my aunt\n".repeat(100);
+    fs::write(&file, &content).unwrap();
+    let (code, _, err) = run(&folder, HubOptions::default(), &[]);
+    assert_eq!(code, Some(1));
+    assert!(err.contains("data/hubbub.db: ") && err.contains("file is not a database"), "{err}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), content);
+}
+
+#[tokio::test]
+async fn a_second_process_and_a_taken_port_refuse_to_start() {
+    let hub = Hub::start();
+    let again = Hub::command(hub.folder(), &HubOptions::default()).output().unwrap();
+    assert_eq!(again.status.code(), Some(1));
+    let err = String::from_utf8(again.stderr).unwrap();
+    let named = format!("data/hubbub.db: another hubbub (process {}) uses this database", hub.pid());
+    assert!(err.contains(&named), "{err}");
+    let other = TempDir::new().unwrap();
+    let (code, _, err) = run(&other, HubOptions::default(), &["--bind", &hub.address.to_string()]);
+    assert_eq!(code, Some(1));
+    assert!(err.contains(&format!("{} is in use", hub.address)) && err.contains("--bind"), "{err}");
+    // The first one did not mind.
+    hub.member("alice", "lobby").await.say("lobby", "hi").await;
+}
+
+#[test]
+fn migrate_and_token_make_a_database_and_dev_keeps_its_secret_to_itself() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = TempDir::new().unwrap();
+    let (code, _, err) = run(&folder, HubOptions::default(), &["migrate"]);
+    assert_eq!(code, Some(0), "{err}");
+    let (code, token, err) = run(&folder, HubOptions::default(), &["token", "--user", "a", "--lifetime", "5m"]);
+    assert_eq!((code, token.trim().split('.').count()), (Some(0), 3), "{err}");
+    let (code, _, err) = run(&folder, HubOptions::default(), &["token", "--user", &"x".repeat(200)]);
+    assert_eq!((code, err.contains("the name must be")), (Some(1), true));
+    let dev = Hub::with(HubOptions::default().set("auth.secret", ""));
+    let kept = fs::metadata(dev.folder().join("data/secret.key")).unwrap();
+    assert_eq!((kept.permissions().mode() & 0o777, kept.len()), (0o600, 48));
+    let (code, _, _) = run(&folder, HubOptions::default(), &["fly"]);
+    assert_eq!(code, Some(2));
+}

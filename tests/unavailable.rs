@@ -1,0 +1,123 @@
+//! A database that can't be written: `unavailable` within 5 s, no false ack, and the hub goes on by itself. And one bad
+//! message in a batch fails alone.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::{Api, Hub, HubOptions};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p1_p2_a_locked_database_refuses_in_time_and_heals_by_itself() {
+    let hub = Hub::with(HubOptions::default().unlimited());
+    let mut client = hub.member("alice", "lobby").await;
+    let mut reader = hub.member("bob", "lobby").await;
+    client.say("lobby", "before").await;
+    let database = hub.database().await;
+    database.execute("BEGIN IMMEDIATE").await;
+    let start = Instant::now();
+    for n in 0..50 {
+        let command =
+            json!({"type": "send", "id": n, "room": "lobby", "message": n.to_string(), "client_id": n.to_string()});
+        client.send(&command).await;
+    }
+    for n in 0..50 {
+        let answer = client.until(|frame| frame["id"] == n).await;
+        assert_eq!((&answer["code"], &answer["retryable"]), (&json!("unavailable"), &json!(true)), "P1: a false ack");
+    }
+    let waited = start.elapsed();
+    assert!(waited < Duration::from_secs(5), "unavailable only after {waited:?}");
+    let ready = Api::new(hub.address, None).get("/health/ready");
+    assert_eq!((ready.status, &ready.body["status"]), (503, &json!("unavailable")));
+    // Reading goes on.
+    assert_eq!(hub.api("bob").get("/api/rooms/lobby/messages").body["head"], 1);
+    database.execute("ROLLBACK").await;
+    let healed = Instant::now();
+    for n in 0..50 {
+        let command = json!({"type": "send", "room": "lobby", "message": n.to_string(), "client_id": n.to_string()});
+        assert_eq!(client.ask(command).await["type"], "ok");
+    }
+    assert!(healed.elapsed() < Duration::from_secs(2), "flow only after {:?}", healed.elapsed());
+    assert_eq!(Api::new(hub.address, None).get("/health/ready").status, 200);
+    let stored: Vec<_> = database.messages("lobby").await.into_iter().map(|message| message.content).collect();
+    let mut expected: Vec<_> = (0..50).map(|n| n.to_string()).collect();
+    expected.insert(0, "before".into());
+    let mut sorted = stored.clone();
+    sorted.sort_by_key(|content| content.parse::<i64>().unwrap_or(-1));
+    assert_eq!(sorted, expected, "P1 P2: lost or doubled");
+    for (index, content) in stored.iter().enumerate() {
+        let message = reader.message().await;
+        assert_eq!((&message["seq"], &message["message"]), (&json!(index + 1), &json!(content)), "P3");
+    }
+}
+
+/// The database itself refuses one message of a batch, by a trigger.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_bad_message_fails_alone() {
+    let hub = Hub::with(HubOptions::default().unlimited());
+    let mut client = hub.member("alice", "lobby").await;
+    client.say("lobby", "before").await;
+    let database = hub.database().await;
+    let trigger = "CREATE TRIGGER poison BEFORE INSERT ON hub_message WHEN NEW.content LIKE 'poison%' \
+                   BEGIN SELECT RAISE(ABORT, 'poison'); END";
+    database.execute(trigger).await;
+    // While the file is locked a batch gathers.
+    database.execute("BEGIN IMMEDIATE").await;
+    for n in 0..100 {
+        let text = if n % 33 == 7 { format!("poison {n}") } else { format!("good {n}") };
+        client.send(&json!({"type": "send", "id": n, "room": "lobby", "message": text})).await;
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    database.execute("ROLLBACK").await;
+    let mut seqs = Vec::new();
+    for n in 0..100 {
+        let answer = client.until(|frame| frame["id"] == n).await;
+        if n % 33 == 7 {
+            assert_eq!((&answer["code"], &answer["retryable"]), (&json!("internal"), &json!(false)));
+        } else {
+            assert_eq!(answer["type"], "ok", "{answer}");
+            seqs.push(answer["seq"].as_i64().unwrap());
+        }
+    }
+    assert_eq!(seqs, (2..=98).collect::<Vec<_>>(), "P3: the others keep their order, without a hole");
+    assert_eq!(hub.log().matches("a message can't be stored").count(), 3);
+}
+
+#[tokio::test]
+async fn rights_that_changed_meanwhile_are_read_again_before_a_message_is_stored() {
+    let hub = Hub::start();
+    let mut client = hub.member("alice", "lobby").await;
+    client.say("lobby", "before").await;
+    let database = hub.database().await;
+    database.execute("UPDATE hub_room SET rights = rights + 1").await;
+    assert_eq!(client.say("lobby", "after").await["seq"], 2, "a stale right is read again");
+    // Now the room is for members alone; alice, who made it, is one, and bob is not.
+    let mut bob = hub.member("bob", "lobby").await;
+    database.execute("UPDATE hub_room SET kind = 'private', rights = rights + 1").await;
+    assert_eq!(bob.say("lobby", "let me in").await["code"], "forbidden");
+    assert_eq!(client.say("lobby", "mine").await["seq"], 3);
+    assert_eq!(database.messages("lobby").await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_full_writer_queue_is_busy_and_loses_nothing_silently() {
+    let hub = Hub::with(HubOptions::default().unlimited().set("limits.writer_queue", 10));
+    let mut client = hub.member("alice", "lobby").await;
+    client.say("lobby", "before").await;
+    let database = hub.database().await;
+    database.execute("BEGIN IMMEDIATE").await;
+    for n in 0..40 {
+        client.send(&json!({"type": "send", "id": n, "room": "lobby", "message": n.to_string()})).await;
+    }
+    let mut busy = 0;
+    for n in 10..40 {
+        let answer: Value = client.until(|frame| frame["id"] == n).await;
+        assert_eq!((&answer["code"], &answer["retryable"]), (&json!("busy"), &json!(true)));
+        busy += 1;
+    }
+    database.execute("ROLLBACK").await;
+    for n in 0..10 {
+        assert_eq!(client.until(|frame| frame["id"] == n).await["seq"], n + 2);
+    }
+    assert_eq!((busy, database.number("SELECT count(*) FROM hub_message").await), (30, 11));
+}
