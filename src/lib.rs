@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 mod fatal;
 pub mod http;
+pub mod mirror;
 pub mod protocol;
 pub mod room;
 pub mod server;

@@ -14,6 +14,7 @@ mod bad_input;
 mod clients;
 mod command_line;
 mod dataset;
+mod documents;
 mod durability;
 mod http_api;
 mod kill;

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     fatal::AbortOnPanic,
+    mirror::Mirror,
     protocol::{RoomName, Seq, WireError},
     room::RecentBounds,
     stats::Stats,
@@ -83,6 +84,7 @@ pub struct ChatServer {
     pub(super) stats: Arc<Stats>,
     pub(super) workers: Vec<Worker>,
     pub(super) rooms: HashMap<RoomName, Entry>,
+    pub(super) mirror: Mirror,
     pub(super) recent_bytes: usize,
     /// How many rooms each user has made since when.
     pub(super) makers: HashMap<UserKey, (u32, Instant)>,
@@ -110,7 +112,18 @@ impl ChatServer {
             let workers = std::iter::repeat_with(Worker::default).take(bounds.workers).collect();
             let _guard = AbortOnPanic("chat server");
             let (rooms, makers) = (HashMap::new(), HashMap::new());
-            Self { store, writer, bounds, stats, workers, rooms, recent_bytes: 0, makers, _guard }
+            Self {
+                store,
+                writer,
+                bounds,
+                stats,
+                workers,
+                rooms,
+                mirror: Mirror::Local,
+                recent_bytes: 0,
+                makers,
+                _guard,
+            }
         });
         #[expect(clippy::expect_used, reason = "invariant: the closure above runs before its arbiter ends")]
         let writer = writer.await.expect("the chat server starts");

@@ -1,7 +1,7 @@
 //! From the writer and the room's log to the workers: what was committed goes into the log, and what the log wants is
 //! done. Part of the actor in `chat_server`.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use actix::prelude::*;
 use bytestring::ByteString;
@@ -12,9 +12,6 @@ use crate::{
     room::{Effect, Input, Numbered},
     store::{Reads, StoreError, Stored},
 };
-
-/// How long a hole may fill by itself before the database is asked.
-const HOLE: Duration = Duration::from_millis(50);
 
 /// What the database has after a log's head.
 #[derive(Message)]
@@ -37,7 +34,9 @@ impl ChatServer {
                 Effect::Deliver(events) => self.deliver(name, &events.into()),
                 Effect::AwaitHole => {
                     let name = name.clone();
-                    ctx.run_later(HOLE, move |server, ctx| server.apply(&name, Input::HoleDue, ctx));
+                    ctx.run_later(self.mirror.hole_patience(), move |server, ctx| {
+                        server.apply(&name, Input::HoleDue, ctx)
+                    });
                 }
                 Effect::Fetch(after) => self.fetch(name, after, ctx),
             }
@@ -111,6 +110,7 @@ impl Handler<Stored> for ChatServer {
             if let (Some(Entry::Loading { seen, .. }), Some(last)) = (self.rooms.get_mut(&room), events.last()) {
                 *seen = last.seq.max(*seen);
             }
+            self.mirror.publish(&room, &events);
             self.apply(&room, Input::Committed(events), ctx);
         }
         for (room, seq) in seen {
