@@ -212,6 +212,8 @@ fn guard_socket(socket: &dyn Any, send_buffer: usize, stalled: Duration) {
     let Some(stream) = socket.downcast_ref::<TcpStream>() else { return };
     let socket = socket2::SockRef::from(stream);
     let set = socket.set_send_buffer_size(send_buffer).and_then(|()| {
+        // An ack and an event are two small writes: the second must not wait for the client's delayed acknowledgement.
+        socket.set_tcp_nodelay(true)?;
         #[cfg(target_os = "linux")]
         socket.set_tcp_user_timeout(Some(stalled))?;
         #[cfg(not(target_os = "linux"))]
