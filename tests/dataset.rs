@@ -53,7 +53,11 @@ impl User {
             join["epoch"] = epoch.clone();
         }
         let joined = client.ask(join).await;
-        assert_eq!(joined["replay"].as_i64(), Some(joined["head"].as_i64().unwrap() - seen.len() as i64), "{joined}");
+        assert_eq!(
+            joined["replay"].as_i64(),
+            Some(joined["head"].as_i64().unwrap() - i64::try_from(seen.len()).unwrap()),
+            "{joined}"
+        );
         (client, joined["epoch"].clone())
     }
 
@@ -120,7 +124,7 @@ async fn p1_p2_p3_p4_p12_real_chat_arrives_once_in_order_byte_for_byte_through_c
             token: token(&name, &name),
             all: in_room.clone().count(),
             script: in_room.filter(|(line, _)| mine(*line)).map(|(line, (_, text))| (line, text.clone())).collect(),
-            cuts: n / ROOMS % 2 == 0,
+            cuts: (n / ROOMS).is_multiple_of(2),
             cut_count: Arc::clone(&cut_count),
             hub: hub.address.to_string(),
             name,

@@ -45,8 +45,10 @@ async fn write(name: String, address: Address, history: Arc<Mutex<History>>, don
     let mut value = format!("{name}-{counter}");
     history.lock().unwrap().attempt(&value);
     while let Some(mut client) = connect(&address, &name, &done).await {
-        let joined = client.try_send(&json!({"type": "join", "room": "lobby"})).await;
-        while joined {
+        if !client.try_send(&json!({"type": "join", "room": "lobby"})).await {
+            continue;
+        }
+        loop {
             let command = json!({"type": "send", "id": counter, "room": "lobby", "message": value, "client_id": value});
             if !client.try_send(&command).await {
                 break;

@@ -4,7 +4,7 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stderr,
-    clippy::print_stdout,
+    clippy::needless_pass_by_value,
     clippy::unwrap_used,
     unreachable_pub,
     reason = "a test stops at the first thing that is not as it should be, and may say what it saw"

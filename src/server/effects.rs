@@ -35,7 +35,7 @@ impl ChatServer {
                 Effect::AwaitHole => {
                     let name = name.clone();
                     ctx.run_later(self.mirror.hole_patience(), move |server, ctx| {
-                        server.apply(&name, Input::HoleDue, ctx)
+                        server.apply(&name, Input::HoleDue, ctx);
                     });
                 }
                 Effect::Fetch(after) => self.fetch(name, after, ctx),

@@ -1,0 +1,339 @@
+//! The settings' layers: config/default.toml is compiled in and is the defaults; that the structs have the same keys is
+//! checked at each start, since neither a missing nor an unknown key deserialises. Each error names the place.
+
+use std::{collections::HashMap, fs, io, path::Path, time::Duration};
+
+use toml::{Spanned, Table, Value, de::DeTable};
+
+use super::{Config, Secret};
+
+const DEFAULT: &str = include_str!("../../config/default.toml");
+const PRODUCTION: &str = include_str!("../../config/production.toml");
+/// Start of the environment variables that set keys: `HUBBUB__SECTION__KEY`.
+const ENV_PREFIX: &str = "HUBBUB__";
+
+/// Why the settings can't be used. Each message names the place.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file can't be read.
+    #[error("{path}: {source}")]
+    Read {
+        /// The file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file is not TOML.
+    #[error("{place}: {message}")]
+    Syntax {
+        /// File and line.
+        place: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// There is no such key.
+    #[error("{place}: unknown key `{key}`{hint}")]
+    UnknownKey {
+        /// File and line, or the environment variable.
+        place: String,
+        /// The key as section.key.
+        key: String,
+        /// What may have been meant.
+        hint: String,
+    },
+    /// A key has a value that it can't have.
+    #[error("{place}: `{key}` {message}")]
+    BadValue {
+        /// File and line, the environment variable, or the flag.
+        place: String,
+        /// The key as section.key.
+        key: String,
+        /// What it must be.
+        message: String,
+    },
+}
+
+/// What the command line says about the settings.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `--config FILE`
+    pub config: Option<String>,
+    /// `--profile NAME`
+    pub profile: Option<String>,
+    /// `--bind ADDRESS`
+    pub bind: Option<String>,
+}
+
+/// Reads all layers, the process's environment among them.
+pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
+    load_from(overrides, std::env::vars())
+}
+
+fn load_from(
+    overrides: &Overrides,
+    environment: impl Iterator<Item = (String, String)>,
+) -> Result<Config, ConfigError> {
+    let mut layers = Layers::defaults()?;
+    let mut upper = Layers::defaults()?;
+    let given: Vec<_> = environment.filter(|(name, _)| name.starts_with(ENV_PREFIX)).collect();
+    // The profile decides about the layers below the one it may come from, so the upper layers are read twice.
+    let top = |layers: &mut Layers| -> Result<(), ConfigError> {
+        if let Some(path) = &overrides.config {
+            layers.add_file(path)?;
+        }
+        for (name, value) in &given {
+            layers.add_text(name, &name.trim_start_matches(ENV_PREFIX).to_lowercase().replace("__", "."), value)?;
+        }
+        for (flag, key, value) in
+            [("--profile", "server.profile", &overrides.profile), ("--bind", "server.bind", &overrides.bind)]
+        {
+            if let Some(value) = value {
+                layers.add_text(flag, key, value)?;
+            }
+        }
+        Ok(())
+    };
+    top(&mut upper)?;
+    let profile = upper.text("server.profile");
+    if profile == "production" {
+        layers.add_toml("production.toml (compiled in)", PRODUCTION)?;
+    }
+    let beside = format!("config/{profile}.toml");
+    if profile.chars().all(|c| c.is_ascii_alphanumeric()) && Path::new(&beside).exists() {
+        layers.add_file(&beside)?;
+    }
+    top(&mut layers)?;
+    let mut config = layers.finish()?;
+    layers.check(&config)?;
+    if !config.auth.secret_file.is_empty() {
+        let path = config.auth.secret_file.clone();
+        let text = fs::read_to_string(&path).map_err(|source| ConfigError::Read { path, source })?;
+        config.auth.secret = Secret(text.trim().to_owned());
+    }
+    Ok(config)
+}
+
+/// The merged settings and where each of them came from.
+struct Layers {
+    values: Table,
+    places: HashMap<String, String>,
+}
+
+impl Layers {
+    fn defaults() -> Result<Self, ConfigError> {
+        let place = || "default.toml (compiled in)".to_owned();
+        let values = DEFAULT
+            .parse::<Table>()
+            .map_err(|error| ConfigError::Syntax { place: place(), message: error.message().to_owned() })?;
+        Ok(Self { values, places: HashMap::new() })
+    }
+
+    fn text(&self, key: &str) -> String {
+        self.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+    }
+
+    fn get(&self, key: &str) -> Option<&Value> {
+        let (section, key) = key.split_once('.')?;
+        self.values.get(section)?.get(key)
+    }
+
+    fn set(&mut self, key: &str, value: Value, place: String) -> Result<(), ConfigError> {
+        let Some(default) = self.get(key) else {
+            return Err(ConfigError::UnknownKey { place, key: key.to_owned(), hint: self.hint(key) });
+        };
+        if default.type_str() != value.type_str() {
+            let message = format!("must be of type {}, not {}", default.type_str(), value.type_str());
+            return Err(ConfigError::BadValue { place, key: key.to_owned(), message });
+        }
+        if let Some((section, name)) = key.split_once('.')
+            && let Some(Value::Table(section)) = self.values.get_mut(section)
+        {
+            section.insert(name.to_owned(), value);
+        }
+        self.places.insert(key.to_owned(), place);
+        Ok(())
+    }
+
+    /// The keys of the section, or the sections: what may have been meant.
+    fn hint(&self, key: &str) -> String {
+        let section = key.split_once('.').and_then(|(section, _)| self.values.get(section));
+        let (what, table) = match section {
+            Some(Value::Table(table)) => ("the section has", table),
+            _ => ("there are the sections", &self.values),
+        };
+        format!("; {what} {}", table.keys().map(String::as_str).collect::<Vec<_>>().join(", "))
+    }
+
+    fn add_file(&mut self, path: &str) -> Result<(), ConfigError> {
+        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        self.add_toml(path, &text)
+    }
+
+    fn add_toml(&mut self, name: &str, text: &str) -> Result<(), ConfigError> {
+        let place = |at: usize| {
+            let line = text.get(..at).unwrap_or_default().matches('\n').count().saturating_add(1);
+            format!("{name} line {line}")
+        };
+        let table = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
+            place: place(error.span().map_or(0, |span| span.start)),
+            message: error.message().to_owned(),
+        })?;
+        for (section, keys) in table.into_inner() {
+            let Some(keys) = keys.get_ref().as_table() else {
+                let key = section.get_ref().to_string();
+                let hint = self.hint(&key);
+                return Err(ConfigError::UnknownKey { place: place(section.span().start), key, hint });
+            };
+            for (key, value) in keys {
+                let place = place(key.span().start);
+                let key = format!("{}.{}", section.get_ref(), key.get_ref());
+                let value = to_value(value).ok_or_else(|| ConfigError::BadValue {
+                    place: place.clone(),
+                    key: key.clone(),
+                    message: "can't be a table".to_owned(),
+                })?;
+                self.set(&key, value, place)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A value that came as text: it becomes what the default is.
+    fn add_text(&mut self, place: &str, key: &str, text: &str) -> Result<(), ConfigError> {
+        let wrong = |what: &str| ConfigError::BadValue {
+            place: place.to_owned(),
+            key: key.to_owned(),
+            message: format!("must be {what}"),
+        };
+        let value = match self.get(key) {
+            Some(Value::Integer(_)) => Value::Integer(text.trim().parse().map_err(|_| wrong("a whole number"))?),
+            Some(Value::Boolean(_)) => Value::Boolean(text.trim().parse().map_err(|_| wrong("true or false"))?),
+            Some(Value::Array(_)) => {
+                let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+                Value::Array(parts.map(|part| Value::String(part.to_owned())).collect())
+            }
+            _ => Value::String(text.to_owned()),
+        };
+        self.set(key, value, place.to_owned())
+    }
+
+    fn finish(&self) -> Result<Config, ConfigError> {
+        serde_path_to_error::deserialize(Value::Table(self.values.clone())).map_err(|error| {
+            let key = error.path().to_string();
+            // The toml crate adds where it was in a text of its own, which is not the user's.
+            let message = error.inner().to_string().lines().next().unwrap_or_default().to_owned();
+            self.bad(&key, &message)
+        })
+    }
+
+    fn bad(&self, key: &str, message: &str) -> ConfigError {
+        let place = self.places.get(key).map_or("default.toml (compiled in)", String::as_str).to_owned();
+        ConfigError::BadValue { place, key: key.to_owned(), message: message.to_owned() }
+    }
+
+    /// What types can't say.
+    fn check(&self, config: &Config) -> Result<(), ConfigError> {
+        if !config.database.url.starts_with("sqlite://") {
+            return Err(self.bad("database.url", "must be sqlite://PATH; other databases are to come"));
+        }
+        if config.database.write_timeout > Duration::from_secs(5) {
+            return Err(self.bad("database.write_timeout", "must be at most 5s"));
+        }
+        if !config.auth.secret_file.is_empty() && !config.auth.secret.reveal().is_empty() {
+            return Err(self.bad("auth.secret_file", "and `auth.secret` can't both be set"));
+        }
+        let limits = self.values.get("limits").and_then(Value::as_table).into_iter().flatten();
+        for (key, value) in limits {
+            if value.as_integer().is_some_and(|number| number <= 0) {
+                return Err(self.bad(&format!("limits.{key}"), "must be a number from 1"));
+            }
+        }
+        if config.limits.batch_messages > 1_000 {
+            return Err(self.bad("limits.batch_messages", "must be at most 1000: SQLite binds 32766 values"));
+        }
+        if config.limits.heartbeat >= config.limits.silence {
+            return Err(self.bad("limits.heartbeat", "must be shorter than `limits.silence`"));
+        }
+        if config.database.readers == 0 {
+            return Err(self.bad("database.readers", "must be a number from 1"));
+        }
+        Ok(())
+    }
+}
+
+fn to_value(value: &Spanned<toml::de::DeValue<'_>>) -> Option<Value> {
+    use toml::de::DeValue;
+    Some(match value.get_ref() {
+        DeValue::String(text) => Value::String(text.to_string()),
+        DeValue::Integer(number) => Value::Integer(i64::from_str_radix(number.as_str(), number.radix()).ok()?),
+        DeValue::Float(number) => Value::Float(number.as_str().parse().ok()?),
+        DeValue::Boolean(boolean) => Value::Boolean(*boolean),
+        DeValue::Array(array) => Value::Array(array.iter().map(to_value).collect::<Option<_>>()?),
+        DeValue::Datetime(time) => Value::Datetime(*time),
+        DeValue::Table(_) => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load_env(vars: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let vars = vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        load_from(&Overrides::default(), vars)
+    }
+
+    fn layered(text: &str) -> Result<Config, String> {
+        let mut layers = Layers::defaults().unwrap();
+        let done = layers.add_toml("my.toml", text).and_then(|()| {
+            let config = layers.finish()?;
+            layers.check(&config).map(|()| config)
+        });
+        done.map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_default_file_and_the_structs_have_the_same_keys() {
+        let config = load_env(&[]).unwrap();
+        assert_eq!(config.server.bind.to_string(), "127.0.0.1:8000");
+        assert!(config.rooms.auto_create);
+    }
+
+    #[test]
+    fn production_has_its_own_values_without_a_file() {
+        let config = load_env(&[("HUBBUB__SERVER__PROFILE", "production")]).unwrap();
+        assert_eq!(config.server.drain_wait, Duration::from_secs(5));
+        assert!(!config.rooms.auto_create);
+    }
+
+    #[test]
+    fn the_environment_wins_and_takes_the_default_s_type() {
+        let vars = [("HUBBUB__AUTH__SECRET", "12345"), ("HUBBUB__LIMITS__FRAGMENTS", "3"), ("OTHER", "x")];
+        let config = load_env(&vars).unwrap();
+        assert_eq!((config.auth.secret.reveal(), config.limits.fragments), ("12345", 3));
+        let wrong = load_env(&[("HUBBUB__LIMITS__FRAGMENTS", "many")]).unwrap_err().to_string();
+        assert_eq!(wrong, "HUBBUB__LIMITS__FRAGMENTS: `limits.fragments` must be a whole number");
+    }
+
+    #[test]
+    fn a_wrong_key_or_value_is_named_with_its_place() {
+        let unknown = layered("[server]\n\nbnd = 1\n").unwrap_err();
+        assert!(unknown.starts_with("my.toml line 3: unknown key `server.bnd`; the section has bind"), "{unknown}");
+        assert!(layered("[sever]\nbind = 1\n").unwrap_err().contains("there are the sections"));
+        assert!(layered("bind = 1\n").unwrap_err().starts_with("my.toml line 1: unknown key `bind`"));
+        assert_eq!(
+            layered("[server]\nbind = 1\n").unwrap_err(),
+            "my.toml line 2: `server.bind` must be of type string, not integer"
+        );
+        assert_eq!(
+            layered("[limits]\nheartbeat = \"soon\"").unwrap_err(),
+            "my.toml line 2: `limits.heartbeat` must be a time like \"250ms\", \"5s\" or \"24h\""
+        );
+        assert_eq!(
+            layered("[limits]\nfragments = 0").unwrap_err(),
+            "my.toml line 2: `limits.fragments` must be a number from 1"
+        );
+        assert!(layered("[server\n").unwrap_err().starts_with("my.toml line 1: "));
+        assert!(layered("[database]\nurl = \"postgres://x\"").unwrap_err().contains("line 2: `database.url` must be"));
+    }
+}
