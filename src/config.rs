@@ -76,6 +76,8 @@ pub struct AuthConfig {
     pub user_claim: String,
     pub name_claims: Vec<String>,
     pub users: UsersPolicy,
+    #[serde(deserialize_with = "time")]
+    pub plain_grace: Duration,
 }
 
 /// Whether a user seen first in a token is made.

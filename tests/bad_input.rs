@@ -175,10 +175,13 @@ async fn too_much_is_refused_with_a_time_and_in_the_end_closed() {
     assert_eq!(limited["code"], "room_limit");
     assert!(limited["retry_after_ms"].as_i64().unwrap() > 3_000_000);
     for _ in 0..20 {
-        client.send(&json!({"type": "ping"})).await;
+        client.send(&json!({"type": "ping", "id": "p"})).await;
     }
     let refused = client.until(|frame| frame["code"] == "rate_limited").await;
-    assert!(refused["retryable"] == true && refused["retry_after_ms"].as_i64().unwrap() <= 200, "{refused}");
+    assert!(
+        refused["id"] == "p" && refused["retryable"] == true && refused["retry_after_ms"].as_i64().unwrap() <= 200,
+        "{refused}"
+    );
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     assert_eq!(client.ask(json!({"type": "ping"})).await["type"], "pong");
     let mut flooding = hub.client("mallory").await;

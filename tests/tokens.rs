@@ -63,6 +63,29 @@ async fn a_socket_without_a_token_is_small_and_short() {
 }
 
 #[tokio::test]
+async fn a_token_s_end_is_the_session_s_end() {
+    let soon = || {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        signed(&json!({"user_id": "1", "exp": now + 1}))
+    };
+    let hub = Hub::start();
+    let mut native = Client::native(&hub, &soon()).await;
+    let mut plain = Client::plain(&hub, "", &soon()).await;
+    let bye = native.until(|frame| frame["type"] == "bye").await;
+    assert_eq!(
+        (&bye["code"], &bye["reason"], &bye["reconnect"]),
+        (&json!(4001), &json!("token_expired"), &json!(true))
+    );
+    assert_eq!(native.closed().await.unwrap().code, 4001);
+    // The tutorial's client can't bring a new one: it stays for a while.
+    plain.send(&json!({"message": "still here"})).await;
+    assert_eq!(plain.next().await["message"], "still here");
+    let strict = Hub::with(HubOptions::default().set("auth.plain_grace", "0s"));
+    let mut plain = Client::plain(&strict, "", &soon()).await;
+    assert_eq!(plain.closed().await.unwrap().code, 4001);
+}
+
+#[tokio::test]
 async fn several_secrets_verify_and_unknown_users_may_be_shut_out() {
     let rotated = format!("a-new-secret-of-more-than-thirty-two-bytes,{}", crate::support::SECRET);
     let hub = Hub::with(HubOptions::default().set("auth.secret", rotated).set("auth.users", "known"));

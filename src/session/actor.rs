@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     protocol::{
-        CloseCode, Command, Dialect, ErrorCode, Failure, Hello, Limits, Position, Reply, Request, RoomName,
+        CloseCode, Command, Dialect, ErrorCode, Failure, Hello, Limits, Position, Reply, Request, RequestId, RoomName,
         SUBPROTOCOL, WireError,
     },
     server::{Outbox, Register, ServerHandle, SessionId, Unregister},
@@ -31,6 +31,8 @@ const REFUSALS: u32 = 300;
 /// Places in the mailbox beside those for queued frames: the hub's own few messages.
 const SPARE_PLACES: usize = 16;
 
+/// After a token's end: the leeway with which it would still be taken.
+const TOKEN_GRACE: Duration = Duration::from_secs(5);
 /// How often a session without a token looks whether its time is over.
 const STOP_LOOK: Duration = Duration::from_millis(500);
 
@@ -69,7 +71,7 @@ pub(super) struct Session {
     refusals: u32,
     heard: Instant,
     /// The close code that waits for what is under way.
-    closing: Option<CloseCode>,
+    pub(super) closing: Option<CloseCode>,
     closed: bool,
 }
 
@@ -159,6 +161,13 @@ impl Session {
         };
         #[expect(clippy::disallowed_methods, reason = "one for each session, to its own thread")]
         self.worker.dispatcher.do_send(register);
+        // A native client comes back with a new token; a plain one can't know that it should.
+        let grace = match self.dialect {
+            Dialect::Native => TOKEN_GRACE,
+            Dialect::Plain { .. } => self.worker.config.auth.plain_grace,
+        };
+        let token_ends = expires_in.saturating_add(grace);
+        ctx.run_later(token_ends, |session, ctx| session.close(CloseCode::TokenExpired, 0, ctx));
         let limits = &self.worker.config.limits;
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let hello = Hello {
@@ -190,17 +199,19 @@ impl Session {
         if self.signed_in().is_none() {
             return self.first_frame(text, ctx);
         }
-        if !self.within_rate(1, ctx) {
-            return;
-        }
         match self.dialect.parse(text, &self.worker.config.limits.message()) {
-            Err(Failure { id, error }) => self.say(&Reply::Error { id, error }, ctx),
+            Err(Failure { id, error }) => {
+                if self.within_rate(1, id.as_ref(), ctx) {
+                    self.say(&Reply::Error { id, error }, ctx);
+                }
+            }
             Ok(request) => {
-                if let Command::Resume { rooms } = &request.command {
-                    let more = u32::try_from(rooms.len().saturating_sub(1)).unwrap_or(u32::MAX);
-                    if !self.within_rate(more, ctx) {
-                        return;
-                    }
+                let cost = match &request.command {
+                    Command::Resume { rooms } => u32::try_from(rooms.len()).unwrap_or(u32::MAX).max(1),
+                    _ => 1,
+                };
+                if !self.within_rate(cost, request.id.as_ref(), ctx) {
+                    return;
                 }
                 if self.waiting.len() >= self.worker.config.limits.pending_commands {
                     return self.say(&Reply::Error { id: request.id, error: WireError::busy() }, ctx);
@@ -212,7 +223,7 @@ impl Session {
     }
 
     /// Whether the session keeps its rate; if not it is told so, and closed where it does not listen.
-    fn within_rate(&mut self, cost: u32, ctx: &mut Ctx) -> bool {
+    fn within_rate(&mut self, cost: u32, id: Option<&RequestId>, ctx: &mut Ctx) -> bool {
         match self.bucket.take(cost, Instant::now()) {
             Ok(()) => {
                 self.refusals = 0;
@@ -224,7 +235,7 @@ impl Session {
                     self.close(CloseCode::Policy, 0, ctx);
                 } else {
                     let error = WireError::new(ErrorCode::RateLimited, "too many commands").retry_after_ms(wait_ms);
-                    self.say(&Reply::Error { id: None, error }, ctx);
+                    self.say(&Reply::Error { id: id.cloned(), error }, ctx);
                 }
                 false
             }
@@ -264,7 +275,7 @@ impl Session {
         if self.signed_in().is_none() {
             return self.close(CloseCode::TokenInvalid, 0, ctx);
         }
-        if self.within_rate(1, ctx) {
+        if self.within_rate(1, None, ctx) {
             let error = WireError::new(ErrorCode::BadJson, "frames must be text, not binary");
             self.say(&Reply::Error { id: None, error }, ctx);
         }
@@ -340,7 +351,7 @@ impl StreamHandler<Result<ws::Message, ProtocolError>> for Session {
             Ok(ws::Message::Text(text)) => self.text(&text, ctx),
             Ok(ws::Message::Binary(_)) => self.binary(ctx),
             Ok(ws::Message::Ping(payload)) => {
-                if self.within_rate(1, ctx) {
+                if self.within_rate(1, None, ctx) {
                     ctx.pong(&payload);
                 }
             }

@@ -21,7 +21,7 @@ type JoinAnswer = Result<(RoomName, Joined), WireError>;
 impl Session {
     /// Runs what waits, until something must be waited for.
     pub(super) fn pump(&mut self, ctx: &mut Ctx) {
-        while !self.busy {
+        while !self.busy && self.closing.is_none() {
             let Some(Request { id, command }) = self.waiting.pop_front() else { return };
             let Some(user) = self.signed_in().map(|signed_in| Arc::clone(&signed_in.user)) else { return };
             match command {
