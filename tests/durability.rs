@@ -1,7 +1,8 @@
 //! P1 where a kill can't see it: what the live writing connection says of itself, and the order of the kernel calls
 //! between a message and its ack.
 //!
-//! Seen to fail with the hub broken so: `synchronous=NORMAL` (both tests); the ack sent before the commit (strace).
+//! Seen to fail with the hub broken so (scripts/mutants): `synchronous=NORMAL` (P1: both tests); the ack sent before the
+//! commit (P1: strace).
 
 use std::{
     fs,

@@ -1,9 +1,9 @@
 //! Crashes: the hub is killed (SIGKILL) while everybody sends and reads, starts again on the same file, and everybody
 //! comes back.
 //!
-//! P1 P2 P3 P4 under kill -9. Seen to fail with the hub broken so: the ack sent before the commit (P1 lost-write); no
-//! look for repeats and no once-index (P2 duplicate); the number taken from memory after a restart (P3); resume one off
-//! (P4 skip, duplicate). What SIGKILL can't see, an ack before the disk has it, is in `durability`.
+//! P1 P2 P3 P4 under kill -9. Seen to fail with the hub broken so (scripts/mutants): the ack sent before the commit
+//! (P1). What SIGKILL can't see, an ack before the disk has it, is in `durability`; the other breaks in `order` and
+//! `resume`.
 
 use std::{
     sync::{
@@ -98,7 +98,7 @@ async fn read(name: String, address: Address, history: Arc<Mutex<History>>, done
             };
             let Some(frame) = frame else { break };
             if frame["id"] == "j" {
-                assert!(frame["reset"].is_null(), "P4: {name} was reset at {last}: {frame}");
+                assert!(frame["reset"].is_null(), "P1 P4: what {name} has seen up to {last} is gone: {frame}");
                 // The room of the first join was not stored yet: its epoch counts only once there is an event.
                 epoch = if frame["head"] == 0 { epoch } else { frame["epoch"].clone() };
             } else if frame["type"] == "message" {

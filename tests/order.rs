@@ -1,8 +1,8 @@
 //! P2 and P3 with everybody sending at once, and P12: what is delivered is what was sent, by whom it was sent.
 //!
-//! Seen to fail with the hub broken so: numbers given by the ChatServer before the commit (P3: hole); `Dispatcher`
-//! delivering to rooms in another order for each worker (P3); the look for repeats left out (P2: two numbers for one
-//! client_id, refused by the once-index as `internal`); the event made of another row of the batch (P12).
+//! Seen to fail with the hub broken so (scripts/mutants): the look for repeats left out (P2: refused by the once-index);
+//! that index left out too (P2: one client_id, two numbers); a text changed on its way out (P12). Numbers given from memory
+//! instead of the row are caught in `unavailable` (P3: a hole), events ahead of their turn in `room_log` (P3).
 
 use std::collections::HashMap;
 

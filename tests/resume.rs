@@ -1,8 +1,7 @@
 //! P4: a client that names the last number it has gets exactly what it missed, then live events; or a reset.
 //!
-//! Seen to fail with the hub broken so: `read_after` from `seq >= after` (P4: repeat) and from `after + 1` (P4: gap);
-//! `Cursor::offer` sending while older events are read (P4: gap); the session attached after its head was read (P4: gap);
-//! a replay over the bound cut short instead of refused (P4).
+//! Seen to fail with the hub broken so (scripts/mutants): memory or store read one off (P4: gap); live events sent while
+//! older ones are read (P4: gap); repeats in a page not left out (P4: repeat); a replay over the bound cut short (P4).
 
 use serde_json::json;
 

@@ -1,9 +1,9 @@
 //! The room's log and cursors as pure code, driven by seeds: a database that numbers, nodes that hear of it late, twice,
 //! out of order or not at all, and clients that lag, drop and resume. Every client must see 1, 2, 3… or a reset.
 //!
-//! P3 and P4 in simulation. Seen to fail with: `RoomLog::take` delivering what is ahead (P3); `Cursor::offer` sending
-//! without looking at the last number (P4: gap), `Cursor::page` not leaving out repeats (P4: repeat), `recent_after`
-//! one off (P4: gap or repeat).
+//! P3 and P4 in simulation. Seen to fail with the hub broken so (scripts/mutants): `RoomLog::take` delivering what is
+//! ahead (P3); `Cursor::offer` sending without looking at the last number (P4), `Cursor::page` not leaving out repeats
+//! (P4), `recent_after` one off (P4).
 
 use std::collections::VecDeque;
 

@@ -1,8 +1,8 @@
 //! P10: a stop is clean. SIGTERM turns readiness to 503, tells every client to come back after a random delay, stores
 //! what it took, and ends with 0 before its deadline, also with a client that takes nothing.
 //!
-//! Seen to fail with the hub broken so: sessions not told (P10: no bye); the writer not waited for (P10: an ack that
-//! never comes); `stop(true)` alone (P10: over the deadline).
+//! Seen to fail with the hub broken so (scripts/mutants): sessions not told (P10: no bye); acks not waited for (P10: one
+//! that never comes); no deadline (P10: held by one deaf client).
 
 use std::{
     collections::HashSet,
