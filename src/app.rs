@@ -102,7 +102,7 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
         workers => workers,
     };
     let (server_arbiter, writer_arbiter) = (Arbiter::new(), Arbiter::new());
-    let bounds = server_bounds(&config, workers);
+    let bounds = server_bounds(&config);
     let (server, writer) = ChatServer::start_on(
         &server_arbiter.handle(),
         &writer_arbiter.handle(),
@@ -185,10 +185,9 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
     Ok(())
 }
 
-fn server_bounds(config: &Config, workers: usize) -> ServerBounds {
+fn server_bounds(config: &Config) -> ServerBounds {
     let limits = &config.limits;
     ServerBounds {
-        workers,
         auto_create: config.rooms.auto_create,
         queue: limits.server_queue,
         writer_queue: limits.writer_queue,

@@ -162,6 +162,45 @@ async fn rooms_that_may_not_be_known_of_look_like_none() {
     assert_eq!(open.api("bob").get("/api/rooms/secret/messages").refusal(), (403, "forbidden"));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_slips_into_a_private_room_while_it_is_being_made() {
+    let hub = Hub::start();
+    let mut bob = hub.client("bob").await;
+    hub.client("alice").await;
+    let database = hub.database().await;
+    database.execute("BEGIN IMMEDIATE").await;
+    let api = hub.api("alice");
+    let making =
+        tokio::task::spawn_blocking(move || api.post("/api/rooms", &json!({"name": "club", "kind": "private"})));
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert_eq!(bob.ask(json!({"type": "join", "room": "club"})).await["code"], "forbidden");
+    database.execute("ROLLBACK").await;
+    assert_eq!(making.await.unwrap().status, 201);
+    assert_eq!(bob.ask(json!({"type": "join", "room": "club"})).await["code"], "forbidden");
+}
+
+#[tokio::test]
+async fn rooms_that_could_not_be_made_are_not_counted() {
+    let options = HubOptions::default().set("limits.new_rooms_per_hour", 1).set("database.read_timeout", "300ms");
+    let hub = Hub::with(options.set("database.write_timeout", "300ms"));
+    let mut alice = hub.member("alice", "tea").await;
+    let database = hub.database().await;
+    database.execute("BEGIN IMMEDIATE").await;
+    for _ in 0..3 {
+        assert_eq!(alice.say("tea", "hi").await["code"], "unavailable");
+    }
+    database.execute("ROLLBACK").await;
+    assert_eq!(alice.say("tea", "hi").await["seq"], 1);
+}
+
+#[tokio::test]
+async fn a_plain_session_that_can_t_join_is_closed() {
+    let hub = Hub::with(HubOptions::default().set("rooms.auto_create", false));
+    let mut plain = Client::plain(&hub, "", &token("1", "alice")).await;
+    assert_eq!(plain.next().await["error"]["code"], "room_not_found");
+    assert_eq!(plain.closed().await.unwrap().code, 1008);
+}
+
 #[tokio::test]
 async fn too_much_is_refused_with_a_time_and_in_the_end_closed() {
     let options = HubOptions::default().set("limits.commands_per_second", 5).set("limits.commands_burst", 10);
@@ -191,11 +230,13 @@ async fn too_much_is_refused_with_a_time_and_in_the_end_closed() {
         }
     }
     assert_eq!(flooding.closed().await.unwrap().code, 1008);
-    // A resume counts each of its rooms.
+    // A resume counts each of its rooms: more than a burst is possible, and paid for afterwards.
     let mut resuming = hub.client("bob").await;
     let rooms: serde_json::Map<_, _> = (0..20).map(|n| (format!("r{n}"), json!({"after": 0}))).collect();
-    resuming.send(&json!({"type": "resume", "rooms": rooms})).await;
-    assert_eq!(resuming.next().await["code"], "rate_limited");
+    assert_eq!(resuming.ask(json!({"type": "resume", "rooms": rooms})).await["type"], "ok");
+    let after = resuming.ask(json!({"type": "ping"})).await;
+    assert_eq!(after["code"], "rate_limited");
+    assert!(after["retry_after_ms"].as_i64().unwrap() > 1_500, "{after}");
 }
 
 #[tokio::test]

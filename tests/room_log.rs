@@ -2,8 +2,7 @@
 //! out of order or not at all, and clients that lag, drop and resume. Every client must see 1, 2, 3… or a reset.
 //!
 //! P3 and P4 in simulation. Seen to fail with the hub broken so (scripts/mutants): `RoomLog::take` delivering what is
-//! ahead (P3); `Cursor::offer` sending without looking at the last number (P4), `Cursor::page` not leaving out repeats
-//! (P4), `recent_after` one off (P4).
+//! ahead (P3); `Cursor::offer` sending without looking at the last number (P4), `recent_after` one off (P4).
 
 use std::collections::VecDeque;
 

@@ -83,6 +83,57 @@ async fn one_bad_message_fails_alone() {
     assert_eq!(hub.log().matches("a message can't be stored").count(), 3);
 }
 
+/// The disk is full in the middle of commits, for longer than one try; then there is room again. What is acked after that
+/// must really be there: SQLite has ended the transaction by itself then, and sqlx does not know.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p1_a_full_disk_refuses_and_what_is_acked_afterwards_is_stored() {
+    // Python ignores SIGXFSZ, and so does what it becomes: writes over the limit fail as they do on a full disk.
+    let ignoring = ["python3", "-c", "import os, sys; os.execv(sys.argv[1], sys.argv[1:])"];
+    let mut hub = Hub::with(HubOptions::default().unlimited().run_by(&ignoring));
+    let limit_files_to = |bytes: &str| {
+        let pid = hub.pid().to_string();
+        let set = std::process::Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={bytes}:")]).status();
+        assert!(set.unwrap().success(), "prlimit");
+    };
+    let mut client = hub.member("alice", "lobby").await;
+    let mut reader = hub.member("bob", "lobby").await;
+    for n in 0..20 {
+        client.say("lobby", &format!("before {n}")).await;
+    }
+    let log = hub.database_file().with_extension("db-wal");
+    limit_files_to(&(std::fs::metadata(&log).unwrap().len() + 2_000).to_string());
+    let big = "x".repeat(3_900);
+    for n in 0..5 {
+        let command =
+            json!({"type": "send", "id": n, "room": "lobby", "message": big, "client_id": format!("full-{n}")});
+        client.send(&command).await;
+    }
+    for n in 0..5 {
+        let answer = client.until(|frame| frame["id"] == n).await;
+        assert_eq!(answer["code"], "unavailable", "P1: {answer}");
+    }
+    // History stays readable.
+    assert_eq!(hub.api("bob").get("/api/rooms/lobby/messages").body["head"], 20);
+    limit_files_to("unlimited");
+    let mut acked = Vec::new();
+    for n in 0..10 {
+        let command =
+            json!({"type": "send", "room": "lobby", "message": format!("after {n}"), "client_id": format!("a-{n}")});
+        let answer = client.ask(command).await;
+        assert_eq!(answer["type"], "ok", "{answer}");
+        acked.push((answer["seq"].as_i64().unwrap(), format!("after {n}")));
+    }
+    hub.kill();
+    let stored = hub.database().await.messages("lobby").await;
+    for (seq, text) in acked {
+        let row = stored.iter().find(|row| row.seq == seq);
+        assert_eq!(row.map(|row| &row.content), Some(&text), "P1: acked after the disk was full, and lost");
+    }
+    for row in &stored {
+        assert_eq!(reader.message().await["seq"], row.seq, "P3");
+    }
+}
+
 #[tokio::test]
 async fn rights_that_changed_meanwhile_are_read_again_before_a_message_is_stored() {
     let hub = Hub::start();

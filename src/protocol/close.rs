@@ -10,7 +10,7 @@ pub enum CloseCode {
     ProtocolError,
     /// A text frame is not UTF-8.
     InvalidText,
-    /// The session went on sending after being told that it is over its rate.
+    /// The session went on sending over its rate, or its one room can't be joined.
     Policy,
     /// A frame or message is over its bound.
     TooBig,

@@ -55,7 +55,7 @@ pub struct Event {
 pub enum EventKind {
     /// Somebody said something.
     Message(Message),
-    /// A kind that a newer version stored: it keeps its number, so that no cursor sees a hole.
+    /// A kind that a newer version stored, or that can't be read: it keeps its number, so that no cursor sees a hole.
     Other(String),
 }
 

@@ -1,6 +1,8 @@
 //! The native dialect: commands with a `type` and an optional `id`, as docs/protocol.md has them. Each field is looked
 //! at on its own, so that an error can name it and still carry the command's id.
 
+use std::collections::HashSet;
+
 use bytestring::ByteString;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::value::RawValue;
@@ -125,9 +127,13 @@ fn resume_field(raw: Option<&RawValue>) -> Result<Vec<ResumeRoom>, WireError> {
     }
     let wrong = || WireError::bad_field("rooms", r#"must be an object of names, each with {"after", "epoch"}"#);
     let InOrder(rooms) = serde_json::from_str::<InOrder<Cursor>>(needed(raw, "rooms")?.get()).map_err(|_| wrong())?;
+    let mut names = HashSet::new();
     rooms
         .into_iter()
         .map(|(name, cursor)| {
+            if !names.insert(name.clone()) {
+                return Err(WireError::bad_field("rooms", "names a room twice"));
+            }
             let position = position(Some(cursor.after), cursor.epoch)?.ok_or_else(wrong)?;
             let room = RoomName::parse(&name).map(|room| (room, position));
             Ok((name, room))
@@ -296,6 +302,10 @@ mod tests {
         assert_eq!(refusal(r#"{"type":"send","room":"a","message":"\ud800"}"#).0, ErrorCode::BadField);
         assert_eq!(refusal(r#"{"type":"send","room":"a","message":"a","client_id":"ü"}"#).0, ErrorCode::BadField);
         assert_eq!(refusal(r#"{"type":"resume","rooms":{"a":1}}"#).0, ErrorCode::BadField);
+        assert_eq!(
+            refusal(r#"{"type":"resume","rooms":{"a":{"after":1},"\u0061":{"after":2}}}"#).0,
+            ErrorCode::BadField
+        );
         assert_eq!(refusal(r#"{"type":"ping","id":{}}"#).0, ErrorCode::BadField);
     }
 

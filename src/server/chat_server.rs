@@ -34,8 +34,6 @@ const STATS: Duration = Duration::from_secs(60);
 /// What bounds the ChatServer, from the config.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerBounds {
-    /// Workers that serve sockets.
-    pub workers: usize,
     /// Whether a room appears by its first message.
     pub auto_create: bool,
     /// Commands waiting for it.
@@ -109,7 +107,6 @@ impl ChatServer {
             let mailbox = bounds.writer_queue.saturating_add(1);
             let writer = Writer::start_in(&writer_arbiter, Arc::clone(&store), bounds.writer, mailbox, listener);
             drop(give_writer.send(writer.clone()));
-            let workers = std::iter::repeat_with(Worker::default).take(bounds.workers).collect();
             let _guard = AbortOnPanic("chat server");
             let (rooms, makers) = (HashMap::new(), HashMap::new());
             Self {
@@ -117,7 +114,7 @@ impl ChatServer {
                 writer,
                 bounds,
                 stats,
-                workers,
+                workers: Vec::new(),
                 rooms,
                 mirror: Mirror::Local,
                 recent_bytes: 0,
@@ -163,6 +160,8 @@ impl ChatServer {
         self.rooms.retain(|_, entry| match entry {
             Entry::Loading { .. } => true,
             Entry::Ready(room) => {
+                // A name that somebody only asked for is forgotten at once.
+                let idle = if room.key.is_some() { idle } else { SWEEP };
                 let keep = !room.is_idle() || now.saturating_duration_since(room.used) < idle;
                 if !keep {
                     freed = freed.saturating_add(room.log.recent_bytes());
@@ -202,6 +201,10 @@ impl Handler<RegisterWorker> for ChatServer {
     type Result = ();
 
     fn handle(&mut self, RegisterWorker { worker, dispatcher }: RegisterWorker, _: &mut Context<Self>) {
+        // actix numbers its workers' factories on when it starts one anew.
+        if self.workers.len() <= worker.0 {
+            self.workers.resize_with(worker.0.saturating_add(1), Worker::default);
+        }
         if let Some(place) = self.workers.get_mut(worker.0) {
             place.dispatcher = Some(dispatcher);
         }

@@ -37,7 +37,9 @@ struct Loaded {
 struct RowRead {
     room: RoomName,
     row: Result<RoomRow, WireError>,
-    /// Whoever asked for the room to be made.
+    /// Who tried to make the room, and whether it was made now.
+    made: Option<(UserKey, bool)>,
+    /// Whoever asked for the room to be made and waits for it.
     create: Option<Create>,
 }
 
@@ -55,9 +57,10 @@ impl ChatServer {
     fn read_row(&self, room: RoomName, new: Option<NewRoom>, create: Option<Create>, ctx: &Context<Self>) {
         let (store, server) = (Arc::clone(&self.store), ctx.address());
         actix::spawn(async move {
+            let mut made = new.as_ref().map(|new| (new.owner, false));
             let read = async {
-                if let Some(new) = new {
-                    store.create_room(&new).await?;
+                if let Some(new) = &new {
+                    made = Some((new.owner, store.create_room(new).await?));
                 }
                 store.room(&room).await
             };
@@ -66,7 +69,7 @@ impl ChatServer {
                 Err(error) => Err(error.into()),
             };
             #[expect(clippy::disallowed_methods, reason = "one for each room that is being read")]
-            server.do_send(RowRead { room, row, create });
+            server.do_send(RowRead { room, row, made, create });
         });
     }
 
@@ -146,8 +149,7 @@ impl ChatServer {
     fn create(&mut self, create: Create, ctx: &mut Context<Self>) {
         let Some(room) = self.room_mut(&create.new.room) else { return };
         if room.key.is_some() || room.held.is_some() || room.workers().next().is_some() {
-            let exists = WireError::new(ErrorCode::RoomExists, "a room of this name is there already");
-            return drop(create.reply.send(Err(exists)));
+            return drop(create.reply.send(Err(room_exists())));
         }
         let epoch = room.epoch.clone();
         if let Err(error) = self.count_new_room(create.user.key) {
@@ -162,6 +164,7 @@ impl ChatServer {
             owner: create.user.key,
         };
         if let Some(room) = self.room_mut(&name) {
+            room.expect_kind(new.kind, new.owner);
             room.held = Some(Vec::new());
         }
         self.read_row(name, Some(new), Some(create), ctx);
@@ -180,6 +183,13 @@ impl ChatServer {
         }
         *made = made.saturating_add(1);
         Ok(())
+    }
+
+    /// Takes back what `count_new_room` counted for a room that was not made.
+    fn uncount_new_room(&mut self, user: UserKey) {
+        if let Some((made, _)) = self.makers.get_mut(&user) {
+            *made = made.saturating_sub(1);
+        }
     }
 
     /// Judges messages again that were judged by rights which have changed since.
@@ -249,15 +259,16 @@ impl Handler<Create> for ChatServer {
 }
 
 impl Handler<Recent> for ChatServer {
-    type Result = Catchup;
+    type Result = ();
 
-    fn handle(&mut self, Recent { room, after }: Recent, _: &mut Context<Self>) -> Catchup {
+    fn handle(&mut self, Recent { room, after, reply }: Recent, _: &mut Context<Self>) {
         self.stats.server_queue.sub(1);
         let (events, bytes) = (self.bounds.page_events, self.bounds.page_bytes);
-        match self.room_mut(&room) {
+        let found = match self.room_mut(&room) {
             Some(room) => Catchup { memory: room.log.recent_after(after, events, bytes), key: room.key },
             None => Catchup { memory: Memory::NotHere, key: None },
-        }
+        };
+        drop(reply.send(Ok(found)));
     }
 }
 
@@ -287,7 +298,7 @@ impl Handler<Loaded> for ChatServer {
         };
         match row {
             Ok((row, waiting)) => {
-                let room = Room::new(row, self.bounds.workers, self.bounds.recent);
+                let room = Room::new(row, self.bounds.recent);
                 self.rooms.insert(name.clone(), Entry::Ready(Box::new(room)));
                 if seen > Seq(0) {
                     self.apply(&name, Input::Head(seen), ctx);
@@ -307,17 +318,28 @@ impl Handler<Loaded> for ChatServer {
 impl Handler<RowRead> for ChatServer {
     type Result = ();
 
-    fn handle(&mut self, RowRead { room: name, row, create }: RowRead, ctx: &mut Context<Self>) {
+    fn handle(&mut self, RowRead { room: name, row, made, create }: RowRead, ctx: &mut Context<Self>) {
+        if let Some((maker, false)) = made {
+            self.uncount_new_room(maker);
+        }
         let Some(room) = self.room_mut(&name) else { return };
         let held = room.held.take().unwrap_or_default();
         match row {
             Ok(row) => {
                 let (key, head) = (row.key, row.head);
+                // A try whose answer was lost may have made it: then it is its owner's, as they asked.
+                let own =
+                    |create: &Create| made.is_some_and(|(_, made)| made) || row.members.contains(&create.user.key);
+                let created = create.map(|create| (own(&create), create));
                 room.take_row(row);
                 self.apply(&name, Input::Head(head), ctx);
-                if let Some(create) = create {
-                    self.tell_owner(&create);
-                    drop(create.reply.send(Ok(key)));
+                match created {
+                    None => {}
+                    Some((false, create)) => drop(create.reply.send(Err(room_exists()))),
+                    Some((true, create)) => {
+                        self.tell_owner(&create);
+                        drop(create.reply.send(Ok(key)));
+                    }
                 }
                 for post in held {
                     self.post(post, ctx);
@@ -325,6 +347,13 @@ impl Handler<RowRead> for ChatServer {
             }
             Err(error) => {
                 tracing::warn!(room = %name, %error, "a room could not be made or read again");
+                // Whether its row is there is not known: it is read again by whoever comes next.
+                let nobody = room.workers().next().is_none();
+                if nobody {
+                    let memory = room.log.recent_bytes();
+                    self.recent_bytes = self.recent_bytes.saturating_sub(memory);
+                    self.rooms.remove(&name);
+                }
                 if let Some(create) = create {
                     drop(create.reply.send(Err(error.clone())));
                 }
@@ -334,4 +363,8 @@ impl Handler<RowRead> for ChatServer {
             }
         }
     }
+}
+
+fn room_exists() -> WireError {
+    WireError::new(ErrorCode::RoomExists, "a room of this name is there already")
 }

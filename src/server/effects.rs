@@ -1,7 +1,7 @@
 //! From the writer and the room's log to the workers: what was committed goes into the log, and what the log wants is
 //! done. Part of the actor in `chat_server`.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
 use bytestring::ByteString;
@@ -12,6 +12,9 @@ use crate::{
     room::{Effect, Input, Numbered},
     store::{Reads, StoreError, Stored},
 };
+
+/// After a read that failed.
+const READ_AGAIN: Duration = Duration::from_millis(500);
 
 /// What the database has after a log's head.
 #[derive(Message)]
@@ -124,13 +127,12 @@ impl Handler<Fetched> for ChatServer {
     type Result = ();
 
     fn handle(&mut self, Fetched { room, events }: Fetched, ctx: &mut Context<Self>) {
-        let input = match events {
-            Ok(events) => Input::Fetched(events.to_vec()),
+        match events {
+            Ok(events) => self.apply(&room, Input::Fetched(events.to_vec()), ctx),
             Err(error) => {
                 tracing::warn!(%room, %error, "a hole could not be read");
-                Input::FetchFailed
+                ctx.run_later(READ_AGAIN, move |server, ctx| server.apply(&room, Input::FetchFailed, ctx));
             }
-        };
-        self.apply(&room, input, ctx);
+        }
     }
 }

@@ -91,14 +91,15 @@ pub struct CreateRoom {
 
 /// A session that catches up asks for what memory has after its cursor.
 #[derive(Message)]
-#[rtype(result = "Catchup")]
+#[rtype(result = "()")]
 pub(super) struct Recent {
     pub(super) room: RoomName,
     pub(super) after: Seq,
+    pub(super) reply: Reply<Catchup>,
 }
 
 /// Where a session that catches up finds what it missed.
-#[derive(Debug, MessageResponse)]
+#[derive(Debug)]
 pub struct Catchup {
     /// The events, where memory has them.
     pub memory: Memory<ByteString>,
@@ -106,8 +107,7 @@ pub struct Catchup {
     pub key: Option<RoomKey>,
 }
 
-/// The ChatServer for one session, or for one worker's HTTP.
-#[derive(Clone)]
+/// The ChatServer for one session, or for one worker's HTTP. Shared, not cloned.
 pub struct ServerHandle {
     server: Addr<ChatServer>,
     stats: Arc<Stats>,
@@ -179,12 +179,9 @@ impl ServerHandle {
 
     /// Asks memory for what comes after a cursor.
     pub async fn catch_up(&self, room: RoomName, after: Seq) -> Result<Catchup, WireError> {
-        self.stats.server_queue.add(1);
-        // `send` waits for a place in the queue: it is the session that is behind who waits.
-        self.server.send(Recent { room, after }).await.map_err(|_| {
-            self.stats.server_queue.sub(1);
-            WireError::unavailable()
-        })
+        let (reply, answer) = oneshot::channel();
+        self.give(Recent { room, after, reply })?;
+        answer.await.unwrap_or_else(|_| Err(WireError::unavailable()))
     }
 
     fn give<M>(&self, message: M) -> Result<(), WireError>

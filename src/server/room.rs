@@ -74,7 +74,7 @@ pub(super) struct Room {
 
 impl Room {
     /// A room as the database has it, or one that is not there before its first message.
-    pub(super) fn new(row: Option<RoomRow>, workers: usize, bounds: RecentBounds) -> Self {
+    pub(super) fn new(row: Option<RoomRow>, bounds: RecentBounds) -> Self {
         let head = row.as_ref().map_or(Seq(0), |row| row.head);
         let mut room = Self {
             key: None,
@@ -84,7 +84,7 @@ impl Room {
             first: Seq(1),
             members: HashSet::new(),
             log: RoomLog::new(head, bounds),
-            attached: vec![0; workers],
+            attached: Vec::new(),
             held: None,
             used: Instant::now(),
         };
@@ -92,6 +92,11 @@ impl Room {
             room.take_row(row);
         }
         room
+    }
+
+    /// What the room is to be, from the moment somebody makes it: nobody slips into a private room before its row is there.
+    pub(super) fn expect_kind(&mut self, kind: RoomKind, owner: UserKey) {
+        (self.kind, self.members) = (kind, HashSet::from([owner]));
     }
 
     /// The row as it was just read.
@@ -117,6 +122,9 @@ impl Room {
 
     /// Counts a session in and says where it stands.
     pub(super) fn attach(&mut self, worker: WorkerId, position: Option<&Position>, most: u64) -> Joined {
+        if self.attached.len() <= worker.0 {
+            self.attached.resize(worker.0.saturating_add(1), 0);
+        }
         if let Some(count) = self.attached.get_mut(worker.0) {
             *count = count.saturating_add(1);
         }

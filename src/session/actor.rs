@@ -3,6 +3,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -52,7 +53,7 @@ pub(super) enum Entrance {
 pub(super) struct Session {
     pub(super) id: SessionId,
     pub(super) worker: web::Data<Worker>,
-    pub(super) server: ServerHandle,
+    pub(super) server: Rc<ServerHandle>,
     pub(super) dialect: Dialect,
     entrance: Entrance,
     /// The timer of a session without a token.
@@ -85,7 +86,7 @@ impl Session {
         let limits = &worker.config.limits;
         Self {
             id: SessionId(rand::random()),
-            server: ServerHandle::new(worker.server.clone(), Arc::clone(&worker.stats)),
+            server: Rc::new(ServerHandle::new(worker.server.clone(), Arc::clone(&worker.stats))),
             outbox: Arc::new(Outbox::new(limits.session_queue_frames, limits.session_queue_bytes)),
             bucket: Bucket::new(limits.commands_per_second, limits.commands_burst),
             worker,

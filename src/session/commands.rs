@@ -1,15 +1,15 @@
 //! A session's commands, one after the other: a `send` is given to the hub and its ack comes when it comes; what must be
 //! answered first (join, resume, history) holds the next ones back. Part of the actor in `actor`.
 
-use std::sync::Arc;
+use std::{rc::Rc, sync::Arc};
 
 use actix::prelude::*;
 
 use super::actor::{Ctx, Session};
 use crate::{
     protocol::{
-        Command, Draft, ErrorCode, Position, Reply, Request, RequestId, ResumeRoom, RoomName, Standing, Window,
-        WireError,
+        CloseCode, Command, Dialect, Draft, ErrorCode, Position, Reply, Request, RequestId, ResumeRoom, RoomName,
+        Standing, Window, WireError,
     },
     server::{Detach, Joined},
     store::User,
@@ -70,7 +70,7 @@ impl Session {
         if let Err(error) = self.expect_room(&room) {
             return self.refuse(id, error, ctx);
         }
-        let (server, place) = (self.server.clone(), (self.id, self.worker.id));
+        let (server, place) = (Rc::clone(&self.server), (self.id, self.worker.id));
         let (most, name) = (self.worker.config.limits.replay_join, room.clone());
         let joining = async move { server.join(place, user, name, position, most).await };
         self.hold(
@@ -82,12 +82,26 @@ impl Session {
                     session.joined(&room, &joined, ctx);
                 }
                 Err(error) => {
-                    session.rooms.remove(&room);
+                    session.forget(&room);
+                    // A plain session is in its one room or has nothing to be open for.
+                    let plain = (session.dialect != Dialect::Native).then_some(error.retryable);
                     session.refuse(id, error, ctx);
+                    match plain {
+                        None => {}
+                        Some(true) => session.close(CloseCode::Unavailable, 0, ctx),
+                        Some(false) => session.close(CloseCode::Policy, 0, ctx),
+                    }
                 }
             },
             ctx,
         );
+    }
+
+    /// A room that could not be joined (again): where an earlier joining still stands, that ends.
+    fn forget(&mut self, room: &RoomName) {
+        self.rooms.remove(room);
+        #[expect(clippy::disallowed_methods, reason = "at most one for each room that the session asked for")]
+        self.worker.dispatcher.do_send(Detach { session: self.id, room: room.clone() });
     }
 
     fn resume(&mut self, id: Option<RequestId>, user: Arc<User>, rooms: Vec<ResumeRoom>, ctx: &mut Ctx) {
@@ -98,7 +112,7 @@ impl Session {
                 (given, expected)
             })
             .collect();
-        let (server, place) = (self.server.clone(), (self.id, self.worker.id));
+        let (server, place) = (Rc::clone(&self.server), (self.id, self.worker.id));
         let mut left = self.worker.config.limits.replay_resume;
         let joining = async move {
             let mut answers: Vec<(String, JoinAnswer)> = Vec::new();
@@ -128,7 +142,7 @@ impl Session {
             joining,
             move |session, (answers, refused), ctx| {
                 for room in refused {
-                    session.rooms.remove(&room);
+                    session.forget(&room);
                 }
                 let standing = |answer: &JoinAnswer| -> Result<Standing, WireError> {
                     answer.as_ref().map(|(_, joined)| joined.standing.clone()).map_err(Clone::clone)
@@ -144,11 +158,10 @@ impl Session {
     }
 
     fn leave(&mut self, id: Option<RequestId>, room: RoomName, ctx: &mut Ctx) {
-        if self.rooms.remove(&room).is_none() {
+        if !self.rooms.contains_key(&room) {
             return self.refuse(id, not_joined(), ctx);
         }
-        #[expect(clippy::disallowed_methods, reason = "at most one for each room that the session joined")]
-        self.worker.dispatcher.do_send(Detach { session: self.id, room: room.clone() });
+        self.forget(&room);
         self.say(&Reply::Left { id, room }, ctx);
     }
 
@@ -188,7 +201,7 @@ impl Session {
         ctx: &mut Ctx,
     ) {
         let (worker, name) = (self.worker.clone(), room.clone());
-        let server = self.server.clone();
+        let server = Rc::clone(&self.server);
         let reading = async move { server.history(&worker.store, user, name, window, limit).await };
         self.hold(
             reading,

@@ -1,7 +1,7 @@
 //! From the Dispatcher to the client: live events go through the room's cursor; what was missed is read page by page,
 //! each page only when the socket has taken the one before. Part of the actor in `actor`.
 
-use std::{sync::Arc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use actix::prelude::*;
 use bytestring::ByteString;
@@ -116,7 +116,7 @@ impl Session {
     }
 
     fn read(&mut self, room: RoomName, generation: u64, after: Seq, ctx: &mut Ctx) {
-        let (server, store, name) = (self.server.clone(), Arc::clone(&self.worker.store), room.clone());
+        let (server, store, name) = (Rc::clone(&self.server), Arc::clone(&self.worker.store), room.clone());
         let read = async move {
             let recent = server.catch_up(name.clone(), after).await?;
             match (recent.memory, recent.key) {

@@ -17,17 +17,19 @@ impl Bucket {
         Self { per_second, burst, left: burst, at: Instant::now() }
     }
 
-    /// Takes so many; else says after how many milliseconds they would be there.
+    /// Takes so many; else says after how many milliseconds they would be there. What is more than a burst is taken from a
+    /// full bucket, and paid for afterwards.
     pub(super) fn take(&mut self, cost: u32, now: Instant) -> Result<(), u64> {
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
         self.left = passed.mul_add(self.per_second, self.left).min(self.burst);
         self.at = now;
         let cost = f64::from(cost);
-        if cost <= self.left {
+        let needed = cost.min(self.burst);
+        if needed <= self.left {
             self.left -= cost;
             return Ok(());
         }
-        let wait = std::time::Duration::from_secs_f64((cost - self.left) / self.per_second);
+        let wait = std::time::Duration::from_secs_f64((needed - self.left) / self.per_second);
         Err(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1))
     }
 }
@@ -46,5 +48,7 @@ mod tests {
         assert_eq!(bucket.take(1, start + Duration::from_millis(60)), Ok(()));
         assert_eq!(bucket.take(3, start + Duration::from_secs(9)), Ok(()), "no more than a burst is saved up");
         assert!(bucket.take(1, start + Duration::from_secs(9)).is_err());
+        assert_eq!(bucket.take(23, start + Duration::from_secs(10)), Ok(()), "more than a burst at once");
+        assert_eq!(bucket.take(1, start + Duration::from_secs(11)), Err(50), "is paid for afterwards");
     }
 }

@@ -16,7 +16,7 @@ use migration::{Migrator, MigratorTrait};
 use sea_orm::{
     ConnectOptions, Database, DatabaseConnection,
     sqlx::{
-        self,
+        self, Connection,
         sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
     },
 };
@@ -194,6 +194,15 @@ fn writing(config: &DatabaseConfig, path: &Path) -> ConnectOptions {
                 }
                 let message = format!("the writing connection has journal_mode and synchronous {found:?}");
                 Err(sqlx::Error::Configuration(message.into()))
+            })
+        })
+        // SQLite ends a transaction by itself when COMMIT finds no room on the disk, and sqlx goes on counting it as open:
+        // what it begins next would be a savepoint, whose RELEASE commits nothing. Such a connection is replaced. The
+        // ping lets a queued rollback run first.
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                connection.ping().await?;
+                Ok(!connection.is_in_transaction())
             })
         })
     });

@@ -55,7 +55,10 @@ impl From<StoreError> for crate::protocol::WireError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable(_) => Self::unavailable(),
-            StoreError::Refused(_) => Self::internal(),
+            StoreError::Refused(why) => {
+                tracing::error!(why, "the database refused a statement");
+                Self::internal()
+            }
         }
     }
 }

@@ -170,7 +170,7 @@ pub struct Writer {
     listener: Recipient<Stored>,
     queue: VecDeque<Item>,
     /// Halves of a batch that was refused: they go before the queue.
-    halves: VecDeque<Vec<Item>>,
+    halves: VecDeque<Batch>,
     current: Option<Batch>,
     failing: bool,
     _guard: AbortOnPanic,
@@ -204,14 +204,11 @@ impl Writer {
         if self.current.is_some() {
             return;
         }
-        let items = match self.halves.pop_front() {
-            Some(items) => items,
-            None => self.take_batch(),
-        };
-        if items.is_empty() {
+        let next = self.halves.pop_front().unwrap_or_else(|| Batch { items: self.take_batch(), in_doubt: false });
+        if next.items.is_empty() {
             return;
         }
-        self.current = Some(Batch { items, in_doubt: false });
+        self.current = Some(next);
         self.attempt(ctx);
     }
 
@@ -267,7 +264,7 @@ impl Writer {
                 }
                 self.settle(batch, &outcomes);
             }
-            Err(AppendError { source: StoreError::Refused(why), in_doubt: false }) => self.halve(batch.items, &why),
+            Err(AppendError { source: StoreError::Refused(why), in_doubt: false }) => self.halve(batch, &why),
             Err(AppendError { source, in_doubt }) => {
                 if !mem::replace(&mut self.failing, true) {
                     tracing::error!(error = %source, messages = batch.items.len(), in_doubt, "database not writable");
@@ -281,11 +278,11 @@ impl Writer {
         self.pump(ctx);
     }
 
-    fn halve(&mut self, mut items: Vec<Item>, why: &str) {
+    fn halve(&mut self, Batch { mut items, in_doubt }: Batch, why: &str) {
         if items.len() > 1 {
             let second = items.split_off(items.len() / 2);
-            self.halves.push_front(second);
-            self.halves.push_front(items);
+            self.halves.push_front(Batch { items: second, in_doubt });
+            self.halves.push_front(Batch { items, in_doubt });
             return;
         }
         for mut item in items {
@@ -345,7 +342,9 @@ impl Writer {
         let now = Instant::now();
         let late = |item: &Item| now.saturating_duration_since(item.message.received) >= timeout;
         let running = self.current.iter_mut().flat_map(|batch| batch.items.iter_mut());
-        for item in running.chain(self.halves.iter_mut().flatten()).filter(|item| late(item)) {
+        for item in
+            running.chain(self.halves.iter_mut().flat_map(|batch| batch.items.iter_mut())).filter(|item| late(item))
+        {
             item.answer(Err(WireError::unavailable()));
         }
         let mut expired = 0;
@@ -383,7 +382,7 @@ impl Handler<Probe> for Writer {
 
     fn handle(&mut self, _: Probe, _: &mut Context<Self>) -> WriterState {
         let running = self.current.as_ref().map_or(0, |batch| batch.items.len());
-        let halves: usize = self.halves.iter().map(Vec::len).sum();
+        let halves: usize = self.halves.iter().map(|batch| batch.items.len()).sum();
         let queued = self.queue.len().saturating_add(running).saturating_add(halves);
         WriterState { queued, failing: self.failing }
     }

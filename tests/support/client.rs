@@ -96,9 +96,13 @@ impl Client {
     }
 
     async fn receive(&mut self) -> Result<Value, Option<Closed>> {
+        tokio::time::timeout(PATIENCE, self.next_frame()).await.expect("no frame came")
+    }
+
+    /// Heartbeats don't count.
+    async fn next_frame(&mut self) -> Result<Value, Option<Closed>> {
         loop {
-            let next = tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("no frame came");
-            match next {
+            match self.socket.next().await {
                 Some(Ok(Message::Text(text))) => {
                     let frame: Value = serde_json::from_str(&text).expect("a frame that is not JSON");
                     if frame["type"] != "ping" {
