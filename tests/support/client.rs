@@ -153,7 +153,9 @@ impl Client {
 
     /// The next message of any room.
     pub async fn message(&mut self) -> Value {
-        self.until(|frame| frame["type"] == "message").await
+        let frame = self.until(|frame| frame["type"] == "message" || frame["type"] == "lagged").await;
+        assert!(frame["reset"].is_null(), "P4: a reset instead of a message: {frame}");
+        if frame["type"] == "message" { frame } else { Box::pin(self.message()).await }
     }
 
     /// How the socket ends, whatever comes before.
