@@ -1,7 +1,7 @@
 //! P4: a client that names the last number it has gets exactly what it missed, then live events; or a reset.
 //!
-//! Seen to fail with the hub broken so (scripts/mutants): memory or store read one off (P4: reset, since no cursor lets a gap out); live events sent while
-//! older ones are read (P4: gap); a replay over the bound cut short (P4).
+//! Seen to fail with the hub broken so (scripts/mutants): memory or store read one off (P4: a reset, since a cursor lets
+//! no gap out); live events sent while older ones are read (P4: gap); a replay over the bound cut short (P4).
 
 use serde_json::json;
 
