@@ -94,7 +94,7 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
     let store = Arc::new(open_store(&config).await?);
     let secret = checked.map_or_else(|| auth::kept_secret(&folder.join("secret.key")), Ok)?;
     let own_key = own_key(&store).await?;
-    let authenticator = Arc::new(Authenticator::new(&config.auth, &auth::split(&secret), &own_key));
+    let authenticator = Arc::new(Authenticator::new(&config.auth, &auth::keys(&secret), &own_key));
     let stats = Arc::new(Stats::default());
     let stopping = Arc::new(Stopping::default());
     let workers = match config.server.workers {
@@ -141,7 +141,6 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
     let bound = HttpServer::new(move || {
         App::new()
             .app_data(make_worker())
-            .app_data(web::JsonConfig::default().limit(body_bytes).error_handler(http::json_error))
             .app_data(web::QueryConfig::default().error_handler(http::query_error))
             .app_data(web::PayloadConfig::new(body_bytes))
             .wrap(NormalizePath::trim())

@@ -25,6 +25,8 @@ async fn a_bad_frame_is_answered_with_its_code() {
     let cases: Vec<(String, &str, bool)> = vec![
         ("hello".into(), "bad_json", false),
         ("[1]".into(), "bad_json", false),
+        (r#"["ping",7,null,null,null,null,null,null,null,null,null,null,null]"#.into(), "bad_json", false),
+        (r#"{"type":"resume","id":9,"rooms":{"a":[0,null]}}"#.into(), "bad_field", true),
         ("{".into(), "bad_json", false),
         (String::new(), "bad_json", false),
         (r#"{"type":"fly","id":9}"#.into(), "unknown_type", true),
@@ -245,9 +247,10 @@ async fn a_frame_that_breaks_the_protocol_closes_with_its_code() {
     let hub = Hub::start();
     let mut neighbour = hub.member("bob", "lobby").await;
     let oversized = [vec![0x81, 0xff], 70_000_u64.to_be_bytes().to_vec(), vec![0; 4 + 70_000]].concat();
-    let cases: [(&str, Vec<u8>, u16); 5] = [
+    let cases: [(&str, Vec<u8>, u16); 6] = [
         ("text that is not UTF-8", vec![0x81, 0x82, 0, 0, 0, 0, 0xff, 0xff], 1007),
         ("an unmasked frame", vec![0x81, 0x01, b'x'], 1002),
+        ("a reserved bit", vec![0xc1, 0x80, 0, 0, 0, 0], 1002),
         ("a reserved opcode", vec![0x83, 0x80, 0, 0, 0, 0], 1002),
         ("a frame of 70,000 bytes", oversized, 1009),
         ("17 fragments", [vec![0x01, 0x80, 0, 0, 0, 0], [0x00, 0x80, 0, 0, 0, 0].repeat(17)].concat(), 1009),

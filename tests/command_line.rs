@@ -26,6 +26,11 @@ fn wrong_settings_are_named_with_their_place_and_end_with_78() {
         (HubOptions::default().set("auth.secret", "short"), vec!["--profile", "production"], "less than 32 bytes"),
         (HubOptions::default().set("auth.secret", ""), vec!["--profile", "production"], "`hubbub secret` makes a new"),
         (HubOptions::default().set("database.url", "postgres://x"), vec![], "`database.url` must be sqlite://PATH"),
+        (HubOptions::default().set("limits.heartbeat", "0s"), vec![], "`limits.heartbeat` must be a time from 100ms"),
+        (HubOptions::default().set("limits.writer_queue", i64::MAX), vec![], "`limits.writer_queue` must be a number"),
+        (HubOptions::default().set("server.workers", 1_000), vec![], "`server.workers` must be at most 512"),
+        (HubOptions::default().set("server.stop_timeout", "9years"), vec![], "`server.stop_timeout` must be a time"),
+        (HubOptions::default().set("log.level", "gar bage!!=="), vec![], "`log.level` must be a level"),
     ] {
         let (code, out, err) = run(&folder, options, &arguments);
         assert_eq!(code, Some(78), "{arguments:?}: {out}{err}");
@@ -33,6 +38,19 @@ fn wrong_settings_are_named_with_their_place_and_end_with_78() {
         assert!(!err.contains(crate::support::SECRET), "the secret is shown");
     }
     assert!(!folder.path().join("data").exists(), "something was made all the same");
+}
+
+#[test]
+fn a_variable_that_is_no_text_is_named_and_not_shown() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = TempDir::new().unwrap();
+    let mut command = Hub::command(folder.path(), &HubOptions::default());
+    command.arg("check-config").env("OTHER", std::ffi::OsStr::from_bytes(b"\xff"));
+    assert!(command.output().unwrap().status.success(), "another program's variable");
+    let mine = command.env("HUBBUB__AUTH__SECRET", std::ffi::OsStr::from_bytes(b"\xffxyzzy")).output().unwrap();
+    let err = String::from_utf8(mine.stderr).unwrap();
+    assert_eq!(mine.status.code(), Some(78));
+    assert!(err.contains("HUBBUB__AUTH__SECRET: `auth.secret` must be UTF-8") && !err.contains("xyzzy"), "{err}");
 }
 
 #[test]
@@ -76,6 +94,12 @@ async fn a_second_process_and_a_taken_port_refuse_to_start() {
     let (code, _, err) = run(&other, HubOptions::default(), &["--bind", &hub.address.to_string()]);
     assert_eq!(code, Some(1));
     assert!(err.contains(&format!("{} is in use", hub.address)) && err.contains("--bind"), "{err}");
+    // Neither a link nor a deleted note hides the file.
+    std::os::unix::fs::symlink("hubbub.db", hub.folder().join("data/link.db")).unwrap();
+    fs::remove_file(hub.folder().join("data/hubbub.db.pid")).unwrap();
+    let link = HubOptions::default().set("database.url", "sqlite://data/link.db");
+    let again = Hub::command(hub.folder(), &link).output().unwrap();
+    assert!(String::from_utf8(again.stderr).unwrap().contains("another hubbub uses this database"));
     // The first one did not mind.
     hub.member("alice", "lobby").await.say("lobby", "hi").await;
 }
@@ -93,6 +117,10 @@ fn migrate_and_token_make_a_database_and_dev_keeps_its_secret_to_itself() {
     let dev = Hub::with(HubOptions::default().set("auth.secret", ""));
     let kept = fs::metadata(dev.folder().join("data/secret.key")).unwrap();
     assert_eq!((kept.permissions().mode() & 0o777, kept.len()), (0o600, 48));
+    for file in ["hubbub.db", "hubbub.db-wal", "hubbub.db-shm"] {
+        let mode = fs::metadata(dev.folder().join("data").join(file)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file} can be read by others");
+    }
     let (code, _, _) = run(&folder, HubOptions::default(), &["fly"]);
     assert_eq!(code, Some(2));
 }

@@ -69,6 +69,7 @@ async fn bad_requests_are_answered_with_their_code() {
         (alice.post("/api/rooms", &json!({"name": "x", "kind": "open"})), (400, "bad_field")),
         (alice.post("/api/rooms", &json!({"name": "x", "title": "\u{7}"})), (400, "bad_field")),
         (alice.post_text("/api/rooms", "nonsense"), (400, "bad_json")),
+        (alice.post_text("/api/rooms", r#"["x",null,null]"#), (400, "bad_json")),
     ] {
         assert_eq!(answer.refusal(), expected, "{:?}", answer.body);
     }

@@ -138,6 +138,20 @@ async fn p1_a_full_disk_refuses_and_what_is_acked_afterwards_is_stored() {
 }
 
 #[tokio::test]
+async fn p1_nothing_is_acked_into_a_file_that_was_deleted() {
+    let hub = Hub::with(HubOptions::default().set("database.write_timeout", "300ms"));
+    let mut client = hub.member("alice", "lobby").await;
+    client.say("lobby", "before").await;
+    let (file, aside) = (hub.database_file(), hub.folder().join("aside"));
+    std::fs::rename(&file, &aside).unwrap();
+    assert_eq!(client.say("lobby", "lost?").await["code"], "unavailable", "P1");
+    assert_eq!(Api::new(hub.address, None).get("/health/ready").status, 503);
+    std::fs::rename(&aside, &file).unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(client.say("lobby", "after").await["seq"], 2);
+}
+
+#[tokio::test]
 async fn rights_that_changed_meanwhile_are_read_again_before_a_message_is_stored() {
     let hub = Hub::start();
     let mut client = hub.member("alice", "lobby").await;

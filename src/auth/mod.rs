@@ -3,5 +3,5 @@
 mod secret;
 mod token;
 
-pub use secret::{SecretError, check_secret, kept_secret, make_secret, split};
+pub use secret::{SecretError, check_secret, kept_secret, keys, make_secret};
 pub use token::{Authenticator, Identity, OWN_KEY_SETTING, TokenError, mint};

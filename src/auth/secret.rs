@@ -55,8 +55,17 @@ pub fn check_secret(config: &Config) -> Result<Option<Secret>, SecretError> {
     }
 }
 
+/// All keys that a secret may mean: its parts between commas, and, since a key of its own may hold one, the whole.
+pub fn keys(secret: &Secret) -> Vec<&str> {
+    let mut keys = split(secret);
+    if keys.len() > 1 {
+        keys.push(secret.reveal());
+    }
+    keys
+}
+
 /// The keys in a secret that may hold several, separated by commas.
-pub fn split(secret: &Secret) -> Vec<&str> {
+fn split(secret: &Secret) -> Vec<&str> {
     secret.reveal().split(',').map(str::trim).filter(|key| !key.is_empty()).collect()
 }
 

@@ -135,7 +135,8 @@ fn seconds(exp: &Value) -> Option<f64> {
 
 /// Mints a token of the hub's own for `hub:NAME`.
 pub fn mint(own_key: &str, name: &str, lifetime: Duration) -> Result<String, TokenError> {
-    let id = UserId::parse(&format!("{}{name}", UserId::OWN_PREFIX)).ok_or(TokenError::Invalid)?;
+    let id =
+        UserId::parse(&format!("{}{name}", UserId::OWN_PREFIX)).filter(|_| fits(name)).ok_or(TokenError::Invalid)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| TokenError::Invalid)?;
     let claims = json!({
         "token_type": "access", "iss": OWN_ISSUER, "user_id": id, "username": name,

@@ -4,6 +4,7 @@
 use std::{collections::HashMap, fs, io, path::Path, time::Duration};
 
 use toml::{Spanned, Table, Value, de::DeTable};
+use tracing_subscriber::EnvFilter;
 
 use super::{Config, Secret};
 
@@ -11,6 +12,10 @@ const DEFAULT: &str = include_str!("../../config/default.toml");
 const PRODUCTION: &str = include_str!("../../config/production.toml");
 /// Start of the environment variables that set keys: `HUBBUB__SECTION__KEY`.
 const ENV_PREFIX: &str = "HUBBUB__";
+/// No number means anything above this, and none up to it overflows.
+const MOST: i64 = 1_000_000_000;
+const SHORTEST: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_secs(86_400);
 
 /// Why the settings can't be used. Each message names the place.
 #[derive(Debug, thiserror::Error)]
@@ -66,23 +71,30 @@ pub struct Overrides {
 
 /// Reads all layers, the process's environment among them.
 pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
-    load_from(overrides, std::env::vars())
+    let mut given = Vec::new();
+    for (name, value) in std::env::vars_os() {
+        // Others' variables may hold what they like.
+        let Some(name) = name.to_str().filter(|name| name.starts_with(ENV_PREFIX)) else { continue };
+        let value = value.into_string().map_err(|_| ConfigError::BadValue {
+            place: name.to_owned(),
+            key: key_of(name),
+            message: "must be UTF-8 text".to_owned(),
+        })?;
+        given.push((name.to_owned(), value));
+    }
+    load_from(overrides, given)
 }
 
-fn load_from(
-    overrides: &Overrides,
-    environment: impl Iterator<Item = (String, String)>,
-) -> Result<Config, ConfigError> {
+fn load_from(overrides: &Overrides, given: Vec<(String, String)>) -> Result<Config, ConfigError> {
     let mut layers = Layers::defaults()?;
     let mut upper = Layers::defaults()?;
-    let given: Vec<_> = environment.filter(|(name, _)| name.starts_with(ENV_PREFIX)).collect();
     // The profile decides about the layers below the one it may come from, so the upper layers are read twice.
     let top = |layers: &mut Layers| -> Result<(), ConfigError> {
         if let Some(path) = &overrides.config {
             layers.add_file(path)?;
         }
         for (name, value) in &given {
-            layers.add_text(name, &name.trim_start_matches(ENV_PREFIX).to_lowercase().replace("__", "."), value)?;
+            layers.add_text(name, &key_of(name), value)?;
         }
         for (flag, key, value) in
             [("--profile", "server.profile", &overrides.profile), ("--bind", "server.bind", &overrides.bind)]
@@ -111,6 +123,11 @@ fn load_from(
         config.auth.secret = Secret(text.trim().to_owned());
     }
     Ok(config)
+}
+
+/// The key that an environment variable sets.
+fn key_of(variable: &str) -> String {
+    variable.trim_start_matches(ENV_PREFIX).to_lowercase().replace("__", ".")
 }
 
 /// The merged settings and where each of them came from.
@@ -242,20 +259,52 @@ impl Layers {
         if !config.auth.secret_file.is_empty() && !config.auth.secret.reveal().is_empty() {
             return Err(self.bad("auth.secret_file", "and `auth.secret` can't both be set"));
         }
-        let limits = self.values.get("limits").and_then(Value::as_table).into_iter().flatten();
-        for (key, value) in limits {
-            if value.as_integer().is_some_and(|number| number <= 0) {
-                return Err(self.bad(&format!("limits.{key}"), "must be a number from 1"));
+        if config.database.url == "sqlite://" {
+            return Err(self.bad("database.url", "must name a file: sqlite://PATH"));
+        }
+        for (section, keys) in &self.values {
+            for (key, value) in keys.as_table().into_iter().flatten() {
+                let lowest = i64::from(section == "limits" || key == "readers");
+                if value.as_integer().is_some_and(|number| !(lowest..=MOST).contains(&number)) {
+                    let range = format!("must be a number from {lowest} to {MOST}");
+                    return Err(self.bad(&format!("{section}.{key}"), &range));
+                }
             }
         }
-        if config.limits.batch_messages > 1_000 {
-            return Err(self.bad("limits.batch_messages", "must be at most 1000: SQLite binds 32766 values"));
+        let (limits, database, server) = (&config.limits, &config.database, &config.server);
+        for (key, time) in [
+            ("limits.heartbeat", limits.heartbeat),
+            ("limits.silence", limits.silence),
+            ("limits.auth_timeout", limits.auth_timeout),
+            ("limits.stalled_timeout", limits.stalled_timeout),
+            ("limits.room_idle", limits.room_idle),
+            ("database.read_timeout", database.read_timeout),
+            ("database.write_timeout", database.write_timeout),
+            ("server.stop_timeout", server.stop_timeout),
+        ] {
+            if !(SHORTEST..=LONGEST).contains(&time) {
+                return Err(self.bad(key, "must be a time from 100ms to 1day"));
+            }
+        }
+        for (key, wrong, message) in [
+            ("limits.batch_messages", limits.batch_messages > 1_000, "must be at most 1000: SQLite binds 32766 values"),
+            ("limits.frame_bytes", limits.frame_bytes < 1_024, "must be at least 1024"),
+            ("server.workers", server.workers > 512, "must be at most 512"),
+            ("database.readers", database.readers > 1_000, "must be at most 1000"),
+            (
+                "server.drain_wait",
+                server.drain_wait >= server.stop_timeout,
+                "must be shorter than `server.stop_timeout`",
+            ),
+            ("auth.user_claim", config.auth.user_claim.is_empty(), "must name a claim"),
+            ("log.level", EnvFilter::try_new(&config.log.level).is_err(), "must be a level, or directives of levels"),
+        ] {
+            if wrong {
+                return Err(self.bad(key, message));
+            }
         }
         if config.limits.heartbeat >= config.limits.silence {
             return Err(self.bad("limits.heartbeat", "must be shorter than `limits.silence`"));
-        }
-        if config.database.readers == 0 {
-            return Err(self.bad("database.readers", "must be a number from 1"));
         }
         Ok(())
     }
@@ -280,7 +329,7 @@ mod tests {
 
     fn load_env(vars: &[(&str, &str)]) -> Result<Config, ConfigError> {
         let vars = vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        load_from(&Overrides::default(), vars)
+        load_from(&Overrides::default(), vars.collect())
     }
 
     fn layered(text: &str) -> Result<Config, String> {
@@ -308,7 +357,8 @@ mod tests {
 
     #[test]
     fn the_environment_wins_and_takes_the_default_s_type() {
-        let vars = [("HUBBUB__AUTH__SECRET", "12345"), ("HUBBUB__LIMITS__FRAGMENTS", "3"), ("OTHER", "x")];
+        let vars =
+            [("HUBBUB__AUTH__SECRET", "12345"), ("HUBBUB__LIMITS__FRAGMENTS", "3"), ("HUBBUB__LOG__LEVEL", "warn")];
         let config = load_env(&vars).unwrap();
         assert_eq!((config.auth.secret.reveal(), config.limits.fragments), ("12345", 3));
         let wrong = load_env(&[("HUBBUB__LIMITS__FRAGMENTS", "many")]).unwrap_err().to_string();
@@ -331,7 +381,7 @@ mod tests {
         );
         assert_eq!(
             layered("[limits]\nfragments = 0").unwrap_err(),
-            "my.toml line 2: `limits.fragments` must be a number from 1"
+            "my.toml line 2: `limits.fragments` must be a number from 1 to 1000000000"
         );
         assert!(layered("[server\n").unwrap_err().starts_with("my.toml line 1: "));
         assert!(layered("[database]\nurl = \"postgres://x\"").unwrap_err().contains("line 2: `database.url` must be"));

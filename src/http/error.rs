@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use actix_web::{HttpResponse, ResponseError, error::JsonPayloadError, http::StatusCode, http::header};
+use actix_web::{HttpResponse, ResponseError, http::StatusCode, http::header};
 use serde_json::json;
 
 use crate::protocol::{ErrorCode, WireError};
@@ -48,18 +48,4 @@ pub(crate) fn query_error(error: actix_web::error::QueryPayloadError, _: &actix_
     };
     // The text names a field and what it must be, never a value but a number that is none.
     ApiError(WireError::new(ErrorCode::BadField, format!("the query {text}"))).into()
-}
-
-/// What actix finds wrong with a JSON body.
-pub(crate) fn json_error(error: JsonPayloadError, _: &actix_web::HttpRequest) -> actix_web::Error {
-    let wire = match error {
-        JsonPayloadError::Overflow { .. } | JsonPayloadError::OverflowKnownLength { .. } => {
-            WireError::new(ErrorCode::TooLong, "the body is too long")
-        }
-        JsonPayloadError::Deserialize(error) if error.is_data() => {
-            WireError::new(ErrorCode::BadField, format!("the body: {error}"))
-        }
-        _ => WireError::new(ErrorCode::BadJson, "the body must be a JSON object"),
-    };
-    ApiError(wire).into()
 }

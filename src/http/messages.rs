@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{ApiError, signed_in::Asker};
 use crate::{
-    protocol::{Command, Dialect, ErrorCode, Reply, RoomName, Window, WireError},
+    protocol::{Command, Dialect, Reply, RoomName, Window, WireError},
     worker::Worker,
 };
 
@@ -40,10 +40,9 @@ pub(super) async fn send(
     worker: web::Data<Worker>,
 ) -> Result<HttpResponse, ApiError> {
     let room = RoomName::parse(&path)?;
-    let body = body.map_err(|_| WireError::new(ErrorCode::TooLong, "the body is too long, or did not come whole"))?;
-    let text = std::str::from_utf8(&body).map_err(|_| WireError::new(ErrorCode::BadJson, "the body must be UTF-8"))?;
+    let text = super::text_of(body)?;
     let dialect = Dialect::Plain { room: room.clone(), resumes: false };
-    let request = dialect.parse(text, &worker.config.limits.message()).map_err(|failure| failure.error)?;
+    let request = dialect.parse(&text, &worker.config.limits.message()).map_err(|failure| failure.error)?;
     let Command::Send { draft, .. } = request.command else { return Err(WireError::internal().into()) };
     let stored = worker.handle.post(user, room.clone(), draft)?;
     let posted = stored.await.unwrap_or_else(|_| Err(WireError::unavailable()))?;

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{ApiError, signed_in::Asker};
 use crate::{
-    protocol::{RoomName, Window, WireError},
+    protocol::{RoomName, Window, WireError, object},
     server::CreateRoom,
     store::RoomKind,
     worker::Worker,
@@ -46,10 +46,11 @@ pub(super) struct NewRoomBody {
 /// `POST /api/rooms` {name, title?, kind?}: makes a room, whose owner one is.
 pub(super) async fn create(
     Asker(user): Asker,
-    body: web::Json<NewRoomBody>,
+    body: Result<web::Bytes, actix_web::Error>,
     worker: web::Data<Worker>,
 ) -> Result<HttpResponse, ApiError> {
-    let NewRoomBody { name, title, kind } = body.into_inner();
+    let body = super::text_of(body)?;
+    let NewRoomBody { name, title, kind } = object(&body)?;
     let room = RoomName::parse(&name)?;
     if let Some(title) = &title {
         let fits =

@@ -18,6 +18,7 @@ pub use dialect::{Dialect, Failure};
 pub use error::{ErrorCode, WireError};
 pub use event::{Event, EventKind, Message, Timestamp};
 pub use ids::{ClientId, Epoch, RoomName, Seq, UserId};
+pub use native::object;
 pub use reply::{Hello, Limits, Reply, Resumed, Standing, member_added};
 pub use text::MessageLimits;
 

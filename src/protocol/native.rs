@@ -44,10 +44,7 @@ struct Frame<'a> {
 }
 
 pub(super) fn parse(text: &str, limits: &MessageLimits) -> Result<Request, Failure> {
-    let frame: Frame<'_> = serde_json::from_str(text).map_err(|_| Failure {
-        id: None,
-        error: WireError::new(ErrorCode::BadJson, "a frame must be one JSON object, each field once"),
-    })?;
+    let frame: Frame<'_> = object(text).map_err(|error| Failure { id: None, error })?;
     let id = match frame.id.map(|raw| RequestId::parse(raw).ok_or(())) {
         None => None,
         Some(Ok(id)) => Some(id),
@@ -94,6 +91,20 @@ fn command(frame: &Frame<'_>, limits: &MessageLimits) -> Result<Command, WireErr
     })
 }
 
+/// Reads a JSON object; a struct alone would take an array of its fields too.
+pub fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, WireError> {
+    if !text.trim_ascii_start().starts_with('{') {
+        return Err(WireError::new(ErrorCode::BadJson, "this must be one JSON object"));
+    }
+    serde_json::from_str(text).map_err(|error| {
+        let (code, what) = match error.is_data() && !error.to_string().starts_with("duplicate") {
+            true => (ErrorCode::BadField, error.to_string()),
+            false => (ErrorCode::BadJson, "this must be one JSON object, each field once".to_owned()),
+        };
+        WireError::new(code, what)
+    })
+}
+
 /// A cursor, where `after` is given.
 fn position(after: Option<i64>, epoch: Option<String>) -> Result<Option<Position>, WireError> {
     let epoch = epoch.map(|epoch| Epoch::from(epoch.as_str()));
@@ -121,12 +132,15 @@ fn number_field(raw: Option<&RawValue>, field: &str) -> Result<Option<i64>, Wire
 
 fn resume_field(raw: Option<&RawValue>) -> Result<Vec<ResumeRoom>, WireError> {
     #[derive(Deserialize)]
-    struct Cursor {
+    struct Cursor<'a>(#[serde(borrow)] &'a RawValue);
+    #[derive(Deserialize)]
+    struct Place {
         after: i64,
         epoch: Option<String>,
     }
     let wrong = || WireError::bad_field("rooms", r#"must be an object of names, each with {"after", "epoch"}"#);
-    let InOrder(rooms) = serde_json::from_str::<InOrder<Cursor>>(needed(raw, "rooms")?.get()).map_err(|_| wrong())?;
+    let InOrder(rooms) =
+        serde_json::from_str::<InOrder<Cursor<'_>>>(needed(raw, "rooms")?.get()).map_err(|_| wrong())?;
     let mut names = HashSet::new();
     rooms
         .into_iter()
@@ -134,7 +148,8 @@ fn resume_field(raw: Option<&RawValue>) -> Result<Vec<ResumeRoom>, WireError> {
             if !names.insert(name.clone()) {
                 return Err(WireError::bad_field("rooms", "names a room twice"));
             }
-            let position = position(Some(cursor.after), cursor.epoch)?.ok_or_else(wrong)?;
+            let Place { after, epoch } = object(cursor.0.get()).map_err(|_| wrong())?;
+            let position = position(Some(after), epoch)?.ok_or_else(wrong)?;
             let room = RoomName::parse(&name).map(|room| (room, position));
             Ok((name, room))
         })

@@ -6,7 +6,9 @@ use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
 use super::{
-    Command, ErrorCode, Failure, MessageLimits, Reply, Request, RoomName, WireError, native::text_field, reply::to_json,
+    Command, Failure, MessageLimits, Reply, Request, RoomName,
+    native::{object, text_field},
+    reply::to_json,
 };
 
 #[derive(Deserialize)]
@@ -21,8 +23,7 @@ struct Frame<'a> {
 
 pub(super) fn parse(text: &str, room: &RoomName, limits: &MessageLimits) -> Result<Request, Failure> {
     let draft = || {
-        let frame: Frame<'_> = serde_json::from_str(text)
-            .map_err(|_| WireError::new(ErrorCode::BadJson, "a frame must be a JSON object with a `message`"))?;
+        let frame: Frame<'_> = object(text)?;
         let message = text_field(frame.message, "message")?;
         let client_id = text_field(frame.client_id, "client_id")?;
         limits.draft(message, client_id.as_deref(), frame.data)
@@ -61,6 +62,7 @@ pub(super) fn encode(reply: &Reply, resumes: bool) -> Option<ByteString> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::{ErrorCode, WireError};
 
     const LIMITS: MessageLimits = MessageLimits { text_chars: 5, data_bytes: 20, data_depth: 2 };
 

@@ -366,7 +366,10 @@ impl StreamHandler<Result<ws::Message, ProtocolError>> for Session {
             },
             // Most of these leave the bytes where they are: a session that went on would spin on them for ever.
             Err(ProtocolError::Overflow) => self.close(CloseCode::TooBig, 0, ctx),
-            Err(ProtocolError::Io(_)) => self.close(CloseCode::InvalidText, 0, ctx),
+            // Bad UTF-8 has no variant of its own.
+            Err(ProtocolError::Io(error)) if error.to_string().contains("utf-8") => {
+                self.close(CloseCode::InvalidText, 0, ctx);
+            }
             Err(_) => self.close(CloseCode::ProtocolError, 0, ctx),
         }
     }

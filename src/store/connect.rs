@@ -7,7 +7,9 @@ use std::{
     collections::HashMap,
     fs::{self, File, TryLockError},
     io::{self, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    process,
     sync::Mutex,
     time::Duration,
 };
@@ -92,8 +94,22 @@ impl Store {
             bounds,
             known_users: Mutex::new(HashMap::new()),
             reads: SharedReads::new(bounds.catch_up_reads),
-            _lock: lock,
+            file: path.clone(),
+            lock,
         })
+    }
+
+    /// Whether the file that is open still stands where the next start will look for it: what is written into one that was
+    /// deleted or moved is as good as lost.
+    pub(super) fn check_file(&self) -> Result<(), StoreError> {
+        let same = self.lock.metadata().and_then(|open| {
+            let there = fs::metadata(&self.file)?;
+            Ok((open.dev(), open.ino()) == (there.dev(), there.ino()))
+        });
+        match same {
+            Ok(true) => Ok(()),
+            _ => Err(StoreError::Unavailable(format!("{} was deleted or replaced", self.file.display()))),
+        }
     }
 
     /// Opens a connection that only reads, beside a hub that may be running.
@@ -122,29 +138,32 @@ pub fn file_of(config: &DatabaseConfig) -> PathBuf {
     PathBuf::from(config.url.trim_start_matches("sqlite://"))
 }
 
-/// The process that has the database open, as far as its lock file tells.
+/// The process that has the database open, as far as the file beside it tells.
 pub fn owner_of(config: &DatabaseConfig) -> Option<u32> {
-    fs::read_to_string(lock_of(&file_of(config))).ok()?.trim().parse().ok()
+    fs::read_to_string(owner_file(&file_of(config))).ok()?.trim().parse().ok()
 }
 
-fn lock_of(database: &Path) -> PathBuf {
+fn owner_file(database: &Path) -> PathBuf {
     let mut path = database.as_os_str().to_owned();
-    path.push(".lock");
+    path.push(".pid");
     path.into()
 }
 
-/// Takes the file's lock and writes down who has it.
+/// Takes the lock of the file itself (SQLite's own locks are of another kind), makes it where it is not there, for its
+/// owner's eyes alone, and writes down who has it.
 fn take_lock(database: &Path) -> Result<File, OpenError> {
-    let path = lock_of(database);
-    let failed = |source| OpenError::Folder { path: path.display().to_string(), source };
-    let mut file = File::options().create(true).append(true).open(&path).map_err(failed)?;
+    let failed = |source| OpenError::Folder { path: database.display().to_string(), source };
+    let options = || File::options().create(true).truncate(false).write(true).mode(0o600).to_owned();
+    let file = options().read(true).open(database).map_err(failed)?;
+    let owner = owner_file(database);
     match file.try_lock() {
         Ok(()) => {
-            file.set_len(0).and_then(|()| write!(file, "{}", std::process::id())).map_err(failed)?;
+            let written = options().truncate(true).open(&owner).and_then(|mut file| write!(file, "{}", process::id()));
+            written.map_err(failed)?;
             Ok(file)
         }
         Err(TryLockError::WouldBlock) => {
-            let owner = fs::read_to_string(&path).unwrap_or_default();
+            let owner = fs::read_to_string(&owner).unwrap_or_default();
             let owner = if owner.is_empty() { owner } else { format!(" (process {owner})") };
             Err(OpenError::InUse { path: database.display().to_string(), owner })
         }

@@ -22,6 +22,7 @@ pub struct Health {
 impl Store {
     /// Asks the writing connection itself, not a new one.
     pub async fn health(&self) -> Result<Health, StoreError> {
+        self.check_file()?;
         let statement = Statement::from_string(DbBackend::Sqlite, DURABILITY);
         let row = within(self.bounds.read_timeout, self.write.query_one_raw(statement)).await?;
         let row = row.ok_or_else(|| StoreError::Unavailable("no answer to a pragma".into()))?;

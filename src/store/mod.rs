@@ -36,8 +36,9 @@ pub struct Store {
     /// Users seen lately, so that a reconnect asks nothing of the database.
     known_users: Mutex<HashMap<crate::protocol::UserId, (UserKey, String)>>,
     reads: events::SharedReads,
-    /// Held as long as the store lives: a second process on the same file refuses to start.
-    _lock: File,
+    file: std::path::PathBuf,
+    /// The file, locked as long as the store lives: a second process refuses to start on it.
+    lock: File,
 }
 
 /// Why a call failed.

@@ -246,6 +246,7 @@ impl Writer {
         let rows: Vec<Row> = batch.items.iter().map(Item::row).collect();
         let (store, timeout) = (Arc::clone(&self.store), self.bounds.timeout / 2);
         let run = async move {
+            store.check_file().map_err(|source| AppendError { source, in_doubt: false })?;
             let append = Box::pin(append(&store.write, &rows));
             tokio::time::timeout(timeout, append).await.unwrap_or_else(|_| {
                 let source = StoreError::Unavailable(format!("no answer within {} ms", timeout.as_millis()));
