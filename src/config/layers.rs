@@ -82,10 +82,10 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
         })?;
         given.push((name.to_owned(), value));
     }
-    load_from(overrides, given)
+    load_from(overrides, &given)
 }
 
-fn load_from(overrides: &Overrides, given: Vec<(String, String)>) -> Result<Config, ConfigError> {
+fn load_from(overrides: &Overrides, given: &[(String, String)]) -> Result<Config, ConfigError> {
     let mut layers = Layers::defaults()?;
     let mut upper = Layers::defaults()?;
     // The profile decides about the layers below the one it may come from, so the upper layers are read twice.
@@ -93,7 +93,7 @@ fn load_from(overrides: &Overrides, given: Vec<(String, String)>) -> Result<Conf
         if let Some(path) = &overrides.config {
             layers.add_file(path)?;
         }
-        for (name, value) in &given {
+        for (name, value) in given {
             layers.add_text(name, &key_of(name), value)?;
         }
         for (flag, key, value) in
@@ -329,7 +329,7 @@ mod tests {
 
     fn load_env(vars: &[(&str, &str)]) -> Result<Config, ConfigError> {
         let vars = vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        load_from(&Overrides::default(), vars.collect())
+        load_from(&Overrides::default(), &vars.collect::<Vec<_>>())
     }
 
     fn layered(text: &str) -> Result<Config, String> {
