@@ -10,7 +10,7 @@ use super::{chat_server::ChatServer, dispatcher::Deliver, room::Entry};
 use crate::{
     protocol::{RoomName, Seq},
     room::{Effect, Input, Numbered},
-    store::{Reads, StoreError, Stored},
+    store::{StoreError, Stored},
 };
 
 /// After a read that failed.

@@ -11,7 +11,6 @@ use crate::{
     protocol::{CloseCode, Dialect, Epoch, ErrorCode, Reply, RoomName, Seq, WireError},
     room::{Cursor, Memory, Next, Numbered},
     server::{Joined, ToSession},
-    store::Reads,
 };
 
 /// After a read that failed.

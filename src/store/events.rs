@@ -49,35 +49,6 @@ impl SharedReads {
     }
 }
 
-/// The store as what sessions catch up from.
-pub trait Reads {
-    /// What comes after `after`, oldest first: as much as a page holds. The same range asked for twice at once is read
-    /// once.
-    fn read_after(&self, room: RoomKey, name: &RoomName, after: Seq) -> impl Future<Output = Read>;
-}
-
-impl Reads for Arc<Store> {
-    async fn read_after(&self, room: RoomKey, name: &RoomName, after: Seq) -> Read {
-        let mine = (room, after);
-        let read = {
-            let mut running = self.reads.running.lock().unwrap_or_else(PoisonError::into_inner);
-            let (store, name) = (Self::clone(self), name.clone());
-            let start = move || {
-                // A task of its own: whoever asked may be gone before the answer, and it holds a permit.
-                let read = tokio::spawn(async move {
-                    let read = store.page_after(room, &name, after).await;
-                    store.reads.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&mine);
-                    read
-                });
-                let failed = |error| Err(StoreError::Unavailable(format!("a read ended early: {error}")));
-                read.map(move |joined| joined.unwrap_or_else(failed)).boxed().shared()
-            };
-            running.entry(mine).or_insert_with(start).clone()
-        };
-        read.await
-    }
-}
-
 #[derive(FromQueryResult)]
 struct EventRow {
     seq: i64,
@@ -128,6 +99,28 @@ enum Side {
 }
 
 impl Store {
+    /// What comes after `after`, oldest first: as much as a page holds. The same range asked for twice at once is read
+    /// once.
+    pub async fn read_after(self: &Arc<Self>, room: RoomKey, name: &RoomName, after: Seq) -> Read {
+        let mine = (room, after);
+        let read = {
+            let mut running = self.reads.running.lock().unwrap_or_else(PoisonError::into_inner);
+            let (store, name) = (Arc::clone(self), name.clone());
+            let start = move || {
+                // A task of its own: whoever asked may be gone before the answer, and it holds a permit.
+                let read = tokio::spawn(async move {
+                    let read = store.page_after(room, &name, after).await;
+                    store.reads.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&mine);
+                    read
+                });
+                let failed = |error| Err(StoreError::Unavailable(format!("a read ended early: {error}")));
+                read.map(move |joined| joined.unwrap_or_else(failed)).boxed().shared()
+            };
+            running.entry(mine).or_insert_with(start).clone()
+        };
+        read.await
+    }
+
     async fn page_after(&self, room: RoomKey, name: &RoomName, after: Seq) -> Read {
         within(self.bounds.read_timeout, async {
             let _permit = self.reads.permits.acquire().await.map_err(|_| StoreError::Unavailable("closed".into()))?;

@@ -17,7 +17,7 @@ use std::{collections::HashMap, fs::File, future::Future, sync::Mutex, time::Dur
 use sea_orm::{DatabaseConnection, DbErr, RuntimeErr, sqlx};
 
 pub use connect::{OpenError, StoreBounds, file_of, owner_of};
-pub use events::{EventPage, Reads};
+pub use events::EventPage;
 pub use health::Health;
 pub use rooms::{NewRoom, RoomKind, RoomRow, RoomSummary};
 pub use users::{User, UserKey};
