@@ -51,15 +51,14 @@ pub(super) struct Tally {
 
 impl Tally {
     fn new() -> Self {
-        // Up to an hour, to three digits.
-        let histogram = || Histogram::new_with_bounds(1, 3_600_000_000, 3).unwrap_or_else(|_| empty());
         let (delivery, ack) = (histogram(), histogram());
         let (sent, acked, refused, received, expected, wrong) = (0, 0, 0, 0, 0, 0);
         Self { sent, acked, refused, received, expected, wrong, delivery, ack, took: Duration::ZERO }
     }
 }
 
-fn empty() -> Histogram<u64> {
+/// To three digits; it grows with what it is given.
+fn histogram() -> Histogram<u64> {
     #[expect(clippy::expect_used, reason = "invariant: three digits are within 0 to 5")]
     Histogram::new(3).expect("three digits")
 }

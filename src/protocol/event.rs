@@ -14,11 +14,6 @@ use super::{ClientId, RoomName, Seq, UserId};
 pub struct Timestamp(DateTime<Utc>);
 
 impl Timestamp {
-    /// The wall clock, to the microsecond.
-    pub fn now() -> Self {
-        Utc::now().into()
-    }
-
     /// The moment as the database's type.
     pub fn to_utc(self) -> DateTime<Utc> {
         self.0

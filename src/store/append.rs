@@ -91,7 +91,7 @@ pub(super) async fn append(connection: &DatabaseConnection, rows: &[Row]) -> Res
 async fn in_transaction(transaction: &impl ConnectionTrait, rows: &[Row]) -> Result<Vec<Outcome>, StoreError> {
     let mut rooms = read_rooms(transaction, rows).await?;
     let stored = find_stored(transaction, rows).await?;
-    let now = Timestamp::now();
+    let now = super::now();
     let mut outcomes = Vec::with_capacity(rows.len());
     let mut new: Vec<(&Row, i64, i64, DateTime<Utc>)> = Vec::with_capacity(rows.len());
     for (index, row) in rows.iter().enumerate() {

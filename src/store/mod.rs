@@ -23,6 +23,8 @@ pub use rooms::{NewRoom, RoomKind, RoomRow, RoomSummary};
 pub use users::{User, UserKey};
 pub use writer::{Append, NewMessage, PostReply, Posted, Probe, Stored, Writer, WriterBounds, WriterState};
 
+use crate::protocol::Timestamp;
+
 /// A room's row id; never leaves the hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RoomKey(i64);
@@ -85,6 +87,11 @@ impl From<DbErr> for StoreError {
 /// (BUSY, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, NOTADB…) speak of the database. <https://sqlite.org/rescode.html>
 fn is_refusal(code: &str) -> bool {
     code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 1 | 18 | 19 | 20 | 25))
+}
+
+/// The wall clock.
+fn now() -> Timestamp {
+    chrono::Utc::now().into()
 }
 
 /// Waits for a call at most so long.

@@ -140,7 +140,7 @@ impl Store {
 
     /// Makes the room with its owner; `false` where one of this name was there already.
     pub async fn create_room(&self, new: &NewRoom) -> Result<bool, StoreError> {
-        let now: DateTime<Utc> = Timestamp::now().to_utc();
+        let now: DateTime<Utc> = super::now().to_utc();
         let row = room::ActiveModel {
             name: Set(new.name.as_str().to_owned()),
             title: Set(new.title.clone().unwrap_or_else(|| new.name.as_str().to_owned())),

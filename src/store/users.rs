@@ -11,7 +11,7 @@ use sea_orm::{
 };
 
 use super::{Store, StoreError, within};
-use crate::protocol::{Timestamp, UserId};
+use crate::protocol::UserId;
 
 /// How many users are remembered; past it all are forgotten and looked up again.
 const KNOWN_USERS: usize = 100_000;
@@ -59,7 +59,7 @@ impl Store {
             let row = user::ActiveModel {
                 external_id: Set(id.as_str().to_owned()),
                 name: Set(name.to_owned()),
-                created_at: Set(Timestamp::now().to_utc()),
+                created_at: Set(super::now().to_utc()),
                 ..Default::default()
             };
             // Two sessions of one new user may come at once.
