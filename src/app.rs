@@ -5,6 +5,7 @@ use std::{
     io::{self, Write},
     net::SocketAddr,
     num::NonZero,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -14,21 +15,21 @@ use std::{
 };
 
 use actix::{Addr, Arbiter};
-use actix_web::{App, HttpServer, dev::Extensions, middleware::NormalizePath, rt::net::TcpStream, web};
+use actix_web::{App, HttpServer, dev::Extensions, middleware::{NormalizePath, from_fn}, rt::net::TcpStream, web};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{sleep, timeout},
 };
 
 use crate::{
-    auth::{self, Authenticator, OWN_KEY_SETTING, SecretError},
-    config::Config,
+    auth::{self, AppKeys, Authenticator, KeyError, OWN_KEY_SETTING, OwnKey, Passwords},
+    config::{Config, CreatePolicy, DatabaseUrl},
     http,
     room::RecentBounds,
-    server::{ChatServer, Dispatcher, RegisterWorker, ServerBounds, ServerHandle, StopSessions, WorkerId},
+    server::{ChatServer, Dispatcher, Online, RegisterWorker, ServerBounds, ServerHandle, StopSessions, WorkerId},
     session,
     stats::Stats,
-    store::{self, OpenError, Probe, Store, StoreBounds, StoreError, Writer, WriterBounds},
+    store::{OpenError, Probe, ReadMarks, Store, StoreBounds, StoreError, Writer, WriterBounds},
     worker::{Stopping, Worker},
 };
 
@@ -42,9 +43,9 @@ const LAST: Duration = Duration::from_secs(1);
 /// Why the hub does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    /// There is no secret, or a weak one.
+    /// There is no key to verify tokens by, or a weak one.
     #[error(transparent)]
-    Secret(#[from] SecretError),
+    Key(#[from] KeyError),
     /// The database can't be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -69,18 +70,35 @@ pub enum AppError {
 
 /// Opens the database as the settings say.
 pub async fn open_store(config: &Config) -> Result<Store, OpenError> {
-    let bounds = StoreBounds {
+    Store::open(&config.database, store_bounds(config)).await
+}
+
+/// Opens the database beside a hub that may be running on it.
+pub async fn open_store_beside(config: &Config) -> Result<Store, OpenError> {
+    Store::open_beside(&config.database, store_bounds(config)).await
+}
+
+fn store_bounds(config: &Config) -> StoreBounds {
+    StoreBounds {
         read_timeout: config.database.read_timeout,
         page_events: config.limits.page_events,
         page_bytes: config.limits.page_bytes,
         catch_up_reads: config.limits.catch_up_reads,
-    };
-    Store::open(&config.database, bounds).await
+    }
 }
 
 /// The hub's own signing key, made at the first start.
-pub async fn own_key(store: &Store) -> Result<String, StoreError> {
-    store.setting_or(OWN_KEY_SETTING, auth::make_secret).await
+pub async fn own_key(store: &Store) -> Result<OwnKey, StoreError> {
+    Ok(OwnKey::new(&store.setting_or(OWN_KEY_SETTING, auth::make_secret).await?))
+}
+
+/// Where dev keeps the secret that it made: beside SQLite's file, else under ./data.
+fn secret_file(config: &Config) -> PathBuf {
+    let folder = match &config.database.url {
+        DatabaseUrl::Sqlite(path) => path.parent().map(Path::to_owned).unwrap_or_default(),
+        DatabaseUrl::Postgres(_) => PathBuf::from("data"),
+    };
+    folder.join("secret.key")
 }
 
 /// Runs the hub until a signal stops it.
@@ -88,14 +106,16 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
     let mut signals = Signals::new()?;
     let config = Arc::new(config);
     // The profile's rules about the secret come before anything is made, the kept secret's folder with the database.
-    let database = store::file_of(&config.database);
-    let folder = database.parent().map(std::path::Path::to_owned).unwrap_or_default();
-    let checked = auth::check_secret(&config)?;
+    let checked = auth::check_keys(&config)?;
     let store = Arc::new(open_store(&config).await?);
-    let secret = checked.map_or_else(|| auth::kept_secret(&folder.join("secret.key")), Ok)?;
-    let own_key = own_key(&store).await?;
-    let authenticator = Arc::new(Authenticator::new(&config.auth, &auth::keys(&secret), &own_key));
-    let stats = Arc::new(Stats::default());
+    let keys = checked.map_or_else(|| auth::kept_secret(&secret_file(&config)).map(AppKeys::dev), Ok)?;
+    let own_key = Arc::new(own_key(&store).await?);
+    let authenticator = Arc::new(Authenticator::new(&config.auth, keys, &own_key));
+    let stats = Arc::new(Stats::new());
+    let online = Arc::new(Online::new(Arc::clone(&stats)));
+    let limits = &config.limits;
+    let passwords = Passwords::new(limits.password_checks, limits.password_queue, Arc::clone(&stats));
+    let passwords = Arc::new(passwords);
     let stopping = Arc::new(Stopping::default());
     let workers = match config.server.workers {
         0 => thread::available_parallelism().map_or(1, NonZero::get),
@@ -103,7 +123,13 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
     };
     let (server_arbiter, writer_arbiter) = (Arbiter::new(), Arbiter::new());
     let bounds = server_bounds(&config);
-    let (server, writer) = ChatServer::start_on(
+    let marks = ReadMarks::start_in(
+        &writer_arbiter.handle(),
+        Arc::clone(&store),
+        Arc::clone(&stats),
+        config.limits.read_marks,
+    );
+    let (server, writers) = ChatServer::start_on(
         &server_arbiter.handle(),
         &writer_arbiter.handle(),
         Arc::clone(&store),
@@ -115,11 +141,12 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
     let make_worker = {
         let (config, store, stats, stopping) =
             (Arc::clone(&config), Arc::clone(&store), Arc::clone(&stats), Arc::clone(&stopping));
-        let (server, writer, next) = (server.clone(), writer.clone(), Arc::new(AtomicUsize::new(0)));
+        let (server, writers, next) = (server.clone(), writers.clone(), Arc::new(AtomicUsize::new(0)));
         move || {
             let id = WorkerId(next.fetch_add(1, Ordering::Relaxed));
             let queue = config.limits.dispatcher_queue;
-            let dispatcher = Dispatcher::start_on(id, server.clone(), Arc::clone(&stats), queue);
+            let (stats, online) = (Arc::clone(&stats), Arc::clone(&online));
+            let dispatcher = Dispatcher::start_on(id, server.clone(), Arc::clone(&stats), online, queue);
             #[expect(clippy::disallowed_methods, reason = "one for each worker, before its first socket")]
             server.do_send(RegisterWorker { worker: id, dispatcher: dispatcher.clone() });
             web::Data::new(Worker {
@@ -127,11 +154,13 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
                 config: Arc::clone(&config),
                 authenticator: Arc::clone(&authenticator),
                 store: Arc::clone(&store),
-                handle: ServerHandle::new(server.clone(), Arc::clone(&stats)),
+                handle: ServerHandle::new(server.clone(), marks.clone(), Arc::clone(&stats)),
                 server: server.clone(),
                 dispatcher,
-                writer: writer.clone(),
-                stats: Arc::clone(&stats),
+                writers: writers.clone(),
+                passwords: Arc::clone(&passwords),
+                own_key: Arc::clone(&own_key),
+                stats,
                 stopping: Arc::clone(&stopping),
             })
         }
@@ -143,6 +172,7 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
             .app_data(make_worker())
             .app_data(web::QueryConfig::default().error_handler(http::query_error))
             .app_data(web::PayloadConfig::new(body_bytes))
+            .wrap(from_fn(http::count_errors))
             .wrap(NormalizePath::trim())
             .route("/ws", web::get().to(session::native))
             .route("/ws/chat", web::get().to(session::plain))
@@ -172,7 +202,7 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
     }
     let deadline = Instant::now() + config.server.stop_timeout;
     let drain = async {
-        drain(&config, &stopping, &stats, &server, &writer, deadline).await;
+        drain(&config, &stopping, &stats, &server, &writers, deadline).await;
         drop(timeout(LAST, stop_http.stop(true)).await);
         drop(timeout(LAST, store.close()).await);
     };
@@ -188,6 +218,12 @@ fn server_bounds(config: &Config) -> ServerBounds {
     let limits = &config.limits;
     ServerBounds {
         auto_create: config.rooms.auto_create,
+        only_admins_create: config.rooms.create == CreatePolicy::Admin,
+        typing_members: limits.typing_members,
+        lanes: match config.database.url {
+            DatabaseUrl::Sqlite(_) => 1,
+            DatabaseUrl::Postgres(_) => usize::try_from(config.database.lanes).unwrap_or(1),
+        },
         queue: limits.server_queue,
         writer_queue: limits.writer_queue,
         writer: WriterBounds {
@@ -258,7 +294,7 @@ async fn drain(
     stopping: &Stopping,
     stats: &Stats,
     server: &Addr<ChatServer>,
-    writer: &Addr<Writer>,
+    writers: &[Addr<Writer>],
     deadline: Instant,
 ) {
     tracing::info!(sessions = stats.sessions.get(), "stopping");
@@ -276,10 +312,12 @@ async fn drain(
         }
         sleep(LOOK).await;
     }
-    while Instant::now() < last {
-        match writer.send(Probe).await {
-            Ok(state) if state.queued > 0 => sleep(LOOK).await,
-            _ => break,
+    for writer in writers {
+        while Instant::now() < last {
+            match writer.send(Probe).await {
+                Ok(state) if state.queued > 0 => sleep(LOOK).await,
+                _ => break,
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The command line: what can be done, and how an end is told to people and to scripts.
 
+mod operate;
+
 use std::{
     io::{IsTerminal, Write},
     process::ExitCode,
@@ -9,9 +11,10 @@ use std::{
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use self::operate::{RoomCommand, UserCommand};
 use crate::{
     app::{self, AppError},
-    auth::{self, OWN_KEY_SETTING},
+    auth::{self, OWN_KEY_SETTING, OwnKey},
     bench::{self, BenchError, Plan},
     config::{self, Config, ConfigError, LogFormat, Overrides},
     store::{OpenError, Store},
@@ -54,6 +57,20 @@ enum Command {
         #[arg(long, value_name = "TIME", default_value = "24h", value_parser = humantime::parse_duration)]
         lifetime: Duration,
     },
+    /// Manage users: create, list, admin.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Manage rooms: create, list.
+    #[command(subcommand)]
+    Room(RoomCommand),
+    /// Write a copy of the SQLite database, also while the hub runs (for PostgreSQL use pg_dump).
+    Backup {
+        /// The file to make.
+        file: String,
+    },
+    /// After a restore from a backup, before the hub starts: give every room a new epoch, so that clients which saw
+    /// more than the backup has are told to start over.
+    NewEpoch,
     /// Print a new strong secret.
     Secret,
     /// Load a running hub and say what came of it.
@@ -70,6 +87,8 @@ enum CliError {
     Bench(#[from] BenchError),
     #[error("the name must be 1 to 124 characters without control characters")]
     BadName,
+    #[error("{0}")]
+    Refused(String),
     #[error("{0}")]
     Io(#[from] std::io::Error),
 }
@@ -90,7 +109,7 @@ pub fn run() -> ExitCode {
             // Nothing is left to tell it to where stderr is closed.
             drop(writeln!(stderr, "hubbub: {error}"));
             match error {
-                CliError::Config(_) | CliError::App(AppError::Secret(_)) => ExitCode::from(EXIT_CONFIG),
+                CliError::Config(_) | CliError::App(AppError::Key(_)) => ExitCode::from(EXIT_CONFIG),
                 _ => ExitCode::FAILURE,
             }
         }
@@ -112,10 +131,14 @@ async fn command(cli: Cli) -> Result<(), CliError> {
             print("the database is at this version's schema")
         }
         Command::CheckConfig => {
-            auth::check_secret(&config).map_err(AppError::from)?;
+            auth::check_keys(&config).map_err(AppError::from)?;
             print("the settings are good")
         }
         Command::Token { user, lifetime } => token(&config, &user, lifetime).await,
+        Command::User(command) => operate::user(&config, command).await,
+        Command::Room(command) => operate::room(&config, command).await,
+        Command::Backup { file } => operate::backup(&config, &file).await,
+        Command::NewEpoch => operate::new_epoch(&config).await,
         Command::Bench(plan) => Ok(bench::run(&config, plan).await?),
         Command::Secret => Ok(()),
     }
@@ -124,7 +147,7 @@ async fn command(cli: Cli) -> Result<(), CliError> {
 /// A token by the hub's own key, which a running hub has made and a new database gets here.
 async fn token(config: &Config, user: &str, lifetime: Duration) -> Result<(), CliError> {
     let key = match Store::peek_setting(&config.database, OWN_KEY_SETTING).await {
-        Ok(Some(key)) => key,
+        Ok(Some(key)) => OwnKey::new(&key),
         Ok(None) | Err(OpenError::Missing { .. }) => {
             let store = app::open_store(config).await?;
             let key = app::own_key(&store).await.map_err(AppError::from)?;

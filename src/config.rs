@@ -3,7 +3,7 @@
 
 mod layers;
 
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Deserializer, de};
 
@@ -22,6 +22,7 @@ pub struct Config {
     pub server: ServerConfig,
     pub database: DatabaseConfig,
     pub auth: AuthConfig,
+    pub accounts: AccountsConfig,
     pub rooms: RoomsConfig,
     pub log: LogConfig,
     pub limits: LimitsConfig,
@@ -35,6 +36,8 @@ pub struct ServerConfig {
     pub bind: SocketAddr,
     pub profile: Profile,
     pub workers: usize,
+    pub metrics_token: Secret,
+    pub metrics_token_file: String,
     #[serde(deserialize_with = "time")]
     pub drain_wait: Duration,
     #[serde(deserialize_with = "time")]
@@ -58,7 +61,9 @@ pub enum Profile {
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "config/default.toml explains each key")]
 pub struct DatabaseConfig {
-    pub url: String,
+    pub url: DatabaseUrl,
+    pub url_file: String,
+    pub lanes: u32,
     pub readers: u32,
     #[serde(deserialize_with = "time")]
     pub write_timeout: Duration,
@@ -73,11 +78,27 @@ pub struct DatabaseConfig {
 pub struct AuthConfig {
     pub secret: Secret,
     pub secret_file: String,
+    pub algorithms: Vec<String>,
+    pub public_key_file: String,
+    pub issuer: String,
+    pub audience: Vec<String>,
     pub user_claim: String,
     pub name_claims: Vec<String>,
     pub users: UsersPolicy,
     #[serde(deserialize_with = "time")]
     pub plain_grace: Duration,
+}
+
+/// `[accounts]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml explains each key")]
+pub struct AccountsConfig {
+    pub register: bool,
+    #[serde(deserialize_with = "time")]
+    pub access_lifetime: Duration,
+    #[serde(deserialize_with = "time")]
+    pub refresh_lifetime: Duration,
 }
 
 /// Whether a user seen first in a token is made.
@@ -96,6 +117,17 @@ pub enum UsersPolicy {
 #[expect(missing_docs, reason = "config/default.toml explains each key")]
 pub struct RoomsConfig {
     pub auto_create: bool,
+    pub create: CreatePolicy,
+}
+
+/// Who may make rooms by `POST /api/rooms`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CreatePolicy {
+    /// Every user.
+    Any,
+    /// Admins alone.
+    Admin,
 }
 
 /// `[log]`
@@ -144,6 +176,10 @@ pub struct LimitsConfig {
     pub stalled_timeout: Duration,
     pub rooms_per_session: usize,
     pub new_rooms_per_hour: u32,
+    pub typing_members: usize,
+    pub read_marks: usize,
+    pub password_checks: usize,
+    pub password_queue: usize,
     pub replay_join: u64,
     pub replay_resume: u64,
     pub reset_after: u64,
@@ -168,6 +204,34 @@ impl LimitsConfig {
     /// What a message may be.
     pub fn message(&self) -> MessageLimits {
         MessageLimits { text_chars: self.message_chars, data_bytes: self.data_bytes, data_depth: self.data_depth }
+    }
+}
+
+/// Which database, as `database.url` names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DatabaseUrl {
+    /// `sqlite://PATH`
+    Sqlite(PathBuf),
+    /// `postgres://…`, which may hold a password.
+    Postgres(Secret),
+}
+
+impl DatabaseUrl {
+    fn parse(url: &str) -> Result<Self, &'static str> {
+        const MUST: &str = "must be sqlite://PATH or postgres://USER:PASSWORD@HOST/DATABASE";
+        match url.split_once("://") {
+            Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite(path.into())),
+            Some(("postgres" | "postgresql", place)) if !place.is_empty() => {
+                Ok(Self::Postgres(Secret(url.to_owned())))
+            }
+            _ => Err(MUST),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for DatabaseUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(deserializer)?).map_err(de::Error::custom)
     }
 }
 

@@ -9,6 +9,7 @@ pub mod config;
 mod fatal;
 pub mod http;
 pub mod mirror;
+mod process;
 pub mod protocol;
 pub mod room;
 pub mod server;

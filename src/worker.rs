@@ -11,7 +11,7 @@ use std::{
 use actix::Addr;
 
 use crate::{
-    auth::{Authenticator, TokenError},
+    auth::{Authenticator, OwnKey, Passwords, TokenError},
     config::{Config, UsersPolicy},
     protocol::{CloseCode, ErrorCode, WireError},
     server::{ChatServer, Dispatcher, ServerHandle, WorkerId},
@@ -35,8 +35,12 @@ pub struct Worker {
     pub handle: ServerHandle,
     /// The worker's own Dispatcher.
     pub dispatcher: Addr<Dispatcher>,
-    /// The writer, to ask how it is.
-    pub writer: Addr<Writer>,
+    /// The writers, to ask how they are.
+    pub writers: Vec<Addr<Writer>>,
+    /// Who hashes passwords.
+    pub passwords: Arc<Passwords>,
+    /// The hub's own key, by which accounts' tokens are signed.
+    pub own_key: Arc<OwnKey>,
     /// The node's numbers.
     pub stats: Arc<Stats>,
     /// Whether the hub is about to stop.

@@ -14,12 +14,24 @@ pub struct Model {
     pub user_id: i64,
     /// `owner`, `moderator` or `member`.
     pub role: String,
+    /// The last event that the user has read.
+    pub read_seq: i64,
     /// Since when.
     pub joined_at: ChronoDateTimeUtc,
 }
 
 /// Joins that SeaORM may make.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-pub enum Relation {}
+pub enum Relation {
+    /// Who it is.
+    #[sea_orm(belongs_to = "super::user::Entity", from = "Column::UserId", to = "super::user::Column::Id")]
+    User,
+}
+
+impl Related<super::user::Entity> for Entity {
+    fn to() -> RelationDef {
+        Relation::User.def()
+    }
+}
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -1,9 +1,9 @@
-//! `hub_user`: whoever was seen in a valid token.
+//! `hub_user`: whoever was seen in a valid token or added to a room, and the hub's own accounts.
 
 use sea_orm::entity::prelude::*;
 
 /// One user.
-#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[derive(Clone, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "hub_user")]
 pub struct Model {
     /// The row's id, which never leaves the hub.
@@ -14,8 +14,18 @@ pub struct Model {
     pub external_id: String,
     /// The name in the newest token.
     pub name: String,
+    /// Of an account of the hub's own: argon2id's, in its PHC form. Nothing prints it.
+    pub password_hash: Option<String>,
+    /// `user` or `admin`.
+    pub role: String,
     /// When the user was first seen.
     pub created_at: ChronoDateTimeUtc,
+}
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Model").field("external_id", &self.external_id).finish_non_exhaustive()
+    }
 }
 
 /// Joins that SeaORM may make.

@@ -4,13 +4,17 @@
 pub use sea_orm_migration::prelude::{DbErr, MigratorTrait};
 
 mod m20261122_000001_rooms_and_messages;
+mod m20261122_000002_accounts_and_members;
 
 /// All migrations, oldest first.
 pub struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn sea_orm_migration::MigrationTrait>> {
-        vec![Box::new(m20261122_000001_rooms_and_messages::Migration)]
+        vec![
+            Box::new(m20261122_000001_rooms_and_messages::Migration),
+            Box::new(m20261122_000002_accounts_and_members::Migration),
+        ]
     }
 
     // Django keeps a `django_migrations` table of its own in the same database; ours bears our prefix.

@@ -1,7 +1,14 @@
-//! Who somebody is: tokens verified, the hub's own tokens minted, secrets made. Pure but for the clock.
+//! Who somebody is: tokens verified, the hub's own tokens minted, passwords hashed, secrets made. Pure but for the clock
+//! and the passwords' threads.
 
+mod keys;
+mod own;
+mod passwords;
 mod secret;
 mod token;
 
-pub use secret::{SecretError, check_secret, kept_secret, keys, make_secret};
-pub use token::{Authenticator, Identity, OWN_KEY_SETTING, TokenError, mint};
+pub use keys::{AppKeys, KeyError, check_keys};
+pub use own::{OWN_KEY_SETTING, OwnKey, TokenKind, mint};
+pub use passwords::{Passwords, PasswordsBusy};
+pub use secret::{kept_secret, make_secret};
+pub use token::{Authenticator, Identity, TokenError};

@@ -1,4 +1,5 @@
-//! The app's secret: from the config, or in dev one that is made once and kept in a file that only its owner reads.
+//! Secrets: the app's, which may be several, checked for strength; and in dev one that is made once and kept in a file
+//! that only its owner reads.
 
 use std::{
     fs::{self, File},
@@ -9,29 +10,8 @@ use std::{
 
 use rand::{RngExt, distr::Alphanumeric};
 
+use super::KeyError;
 use crate::config::{Config, Profile, Secret, weakness};
-
-/// Why there is no secret to start with.
-#[derive(Debug, thiserror::Error)]
-pub enum SecretError {
-    /// Production needs one.
-    #[error(
-        "auth.secret is not set: give the key by which your app signs its tokens as HUBBUB__AUTH__SECRET or in \
-         auth.secret_file; `hubbub secret` makes a new one"
-    )]
-    Missing,
-    /// Production needs a strong one.
-    #[error("auth.secret {0}: in production it must be strong; `hubbub secret` makes a new one")]
-    Weak(&'static str),
-    /// The file in which dev keeps its own can't be read or written.
-    #[error("{path}: {source}")]
-    File {
-        /// The file.
-        path: String,
-        /// Why.
-        source: io::Error,
-    },
-}
 
 /// 48 random characters: 285 bits.
 pub fn make_secret() -> String {
@@ -39,13 +19,13 @@ pub fn make_secret() -> String {
 }
 
 /// The configured secret; `None` in dev where none is. Weak ones are for dev alone.
-pub fn check_secret(config: &Config) -> Result<Option<Secret>, SecretError> {
+pub(super) fn check_secret(config: &Config) -> Result<Option<Secret>, KeyError> {
     let configured = &config.auth.secret;
     let keys = split(configured);
     let weak = keys.iter().find_map(|key| weakness(key));
     match (config.server.profile, keys.is_empty(), weak) {
-        (Profile::Production, true, _) => Err(SecretError::Missing),
-        (Profile::Production, false, Some(why)) => Err(SecretError::Weak(why)),
+        (Profile::Production, true, _) => Err(KeyError::Missing),
+        (Profile::Production, false, Some(why)) => Err(KeyError::Weak(why)),
         (Profile::Dev, true, _) => Ok(None),
         (Profile::Dev, false, Some(why)) => {
             tracing::warn!("auth.secret {why}: good enough to try out; production refuses it");
@@ -56,7 +36,7 @@ pub fn check_secret(config: &Config) -> Result<Option<Secret>, SecretError> {
 }
 
 /// All keys that a secret may mean: its parts between commas, and, since a key of its own may hold one, the whole.
-pub fn keys(secret: &Secret) -> Vec<&str> {
+pub(super) fn keys(secret: &Secret) -> Vec<&str> {
     let mut keys = split(secret);
     if keys.len() > 1 {
         keys.push(secret.reveal());
@@ -70,8 +50,8 @@ fn split(secret: &Secret) -> Vec<&str> {
 }
 
 /// The secret kept in this file, which is made where it is not there.
-pub fn kept_secret(path: &Path) -> Result<Secret, SecretError> {
-    let failed = |source| SecretError::File { path: path.display().to_string(), source };
+pub fn kept_secret(path: &Path) -> Result<Secret, KeyError> {
+    let failed = |source| KeyError::File { path: path.display().to_string(), source };
     match File::options().write(true).create_new(true).mode(0o600).open(path) {
         Ok(mut file) => {
             let secret = make_secret();

@@ -1,22 +1,20 @@
-//! The one wrapper around jsonwebtoken. Algorithms are fixed by the hub and never read from the token; `exp` is
-//! required; a claim counts only after the signature does. Runs on the workers' threads, 2 µs a token.
+//! Who a token names. `exp` is required, and a claim counts only after the signature does; what else a token must be
+//! comes with the key (`keys`, `own`). Runs on the workers' threads, 2 µs a token with a secret.
 
 use std::{
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, errors::ErrorKind};
-use serde_json::{Map, Value, json};
+use jsonwebtoken::{DecodingKey, Validation, errors::ErrorKind};
+use serde_json::{Map, Value};
 
+use super::{
+    AppKeys, OwnKey,
+    keys::AppKey,
+};
 use crate::{config::AuthConfig, protocol::UserId};
 
-/// The name under which the hub's own signing key is kept in the database.
-pub const OWN_KEY_SETTING: &str = "own_token_key";
-/// `iss` of the hub's own tokens.
-const OWN_ISSUER: &str = "hubbub";
-/// Clocks of two machines differ; simplejwt allows nothing, jsonwebtoken's default is a minute.
-const LEEWAY_S: u64 = 5;
 /// More than any real token; a longer one is not looked at.
 const LONGEST_TOKEN: usize = 8_192;
 
@@ -51,26 +49,18 @@ impl Identity {
 
 /// Verifies tokens by the app's keys and by the hub's own.
 pub struct Authenticator {
-    app_keys: Vec<DecodingKey>,
-    own_key: DecodingKey,
-    validation: Validation,
+    app_keys: Vec<AppKey>,
+    own_key: Arc<OwnKey>,
     user_claim: String,
     name_claims: Vec<String>,
 }
 
 impl Authenticator {
-    /// `secrets` are the app's, `own_key` is the hub's.
-    pub fn new(config: &AuthConfig, secrets: &[&str], own_key: &str) -> Self {
-        let mut validation = Validation::new(Algorithm::HS256);
-        validation.leeway = LEEWAY_S;
-        validation.validate_nbf = true;
-        validation.set_required_spec_claims(&["exp"]);
-        // The app's tokens may name an audience; which one is not this hub's to judge unless it is configured.
-        validation.validate_aud = false;
+    /// `keys` are the app's, `own_key` is the hub's.
+    pub fn new(config: &AuthConfig, keys: AppKeys, own_key: &Arc<OwnKey>) -> Self {
         Self {
-            app_keys: secrets.iter().map(|secret| DecodingKey::from_secret(secret.as_bytes())).collect(),
-            own_key: DecodingKey::from_secret(own_key.as_bytes()),
-            validation,
+            app_keys: keys.with(config),
+            own_key: Arc::clone(own_key),
             user_claim: config.user_claim.clone(),
             name_claims: config.name_claims.clone(),
         }
@@ -81,49 +71,59 @@ impl Authenticator {
         if token.len() > LONGEST_TOKEN {
             return Err(TokenError::Invalid);
         }
+        let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Invalid)?;
         let mut refusal = TokenError::Invalid;
-        for key in &self.app_keys {
-            match self.claims(token, key) {
+        for app in self.app_keys.iter().filter(|app| app.may_have_signed(header.kid.as_deref())) {
+            match claims(token, &app.key, &app.validation) {
                 Ok(claims) => return self.identity(&claims).filter(|who| !who.id.is_own()).ok_or(TokenError::Invalid),
                 Err(TokenError::Expired) => refusal = TokenError::Expired,
                 Err(TokenError::Invalid) => {}
             }
         }
-        match self.claims(token, &self.own_key) {
-            Ok(claims) if claims.get("iss").and_then(Value::as_str) == Some(OWN_ISSUER) => {
-                self.identity(&claims).filter(|who| who.id.is_own()).ok_or(TokenError::Invalid)
-            }
+        match self.own_key.claims(token) {
+            Ok(claims) => identity(&claims, "user_id", &["username".to_owned()])
+                .filter(|who| who.id.is_own())
+                .ok_or(TokenError::Invalid),
             Err(TokenError::Expired) => Err(TokenError::Expired),
-            _ => Err(refusal),
-        }
-    }
-
-    fn claims(&self, token: &str, key: &DecodingKey) -> Result<Map<String, Value>, TokenError> {
-        match jsonwebtoken::decode::<Map<String, Value>>(token, key, &self.validation) {
-            Ok(data) => Ok(data.claims),
-            Err(error) if matches!(error.kind(), ErrorKind::ExpiredSignature) => Err(TokenError::Expired),
-            Err(_) => Err(TokenError::Invalid),
+            Err(TokenError::Invalid) => Err(refusal),
         }
     }
 
     fn identity(&self, claims: &Map<String, Value>) -> Option<Identity> {
-        if claims.get("token_type").is_some_and(|kind| kind != "access") {
-            return None;
-        }
-        let id = match claims.get(&self.user_claim).or_else(|| claims.get("sub"))? {
-            Value::String(id) => UserId::parse(id)?,
-            Value::Number(id) if id.is_i64() || id.is_u64() => UserId::parse(&id.to_string())?,
-            _ => return None,
-        };
-        let named = self.name_claims.iter().filter_map(|claim| claims.get(claim)?.as_str()).find(|name| fits(name));
-        let name = named.map_or_else(|| format!("user {id}"), str::to_owned).into();
-        let expires = UNIX_EPOCH.checked_add(Duration::from_secs_f64(seconds(claims.get("exp")?)?))?;
-        Some(Identity { id, name, expires })
+        identity(claims, &self.user_claim, &self.name_claims)
     }
 }
 
+/// The claims of a token that this key has signed and that is what it must be.
+pub(super) fn claims(
+    token: &str,
+    key: &DecodingKey,
+    validation: &Validation,
+) -> Result<Map<String, Value>, TokenError> {
+    match jsonwebtoken::decode::<Map<String, Value>>(token, key, validation) {
+        Ok(data) => Ok(data.claims),
+        Err(error) if matches!(error.kind(), ErrorKind::ExpiredSignature) => Err(TokenError::Expired),
+        Err(_) => Err(TokenError::Invalid),
+    }
+}
+
+fn identity(claims: &Map<String, Value>, user_claim: &str, name_claims: &[String]) -> Option<Identity> {
+    if claims.get("token_type").is_some_and(|kind| kind != "access") {
+        return None;
+    }
+    let id = match claims.get(user_claim).or_else(|| claims.get("sub"))? {
+        Value::String(id) => UserId::parse(id)?,
+        Value::Number(id) if id.is_i64() || id.is_u64() => UserId::parse(&id.to_string())?,
+        _ => return None,
+    };
+    let named = name_claims.iter().filter_map(|claim| claims.get(claim)?.as_str()).find(|name| fits(name));
+    let name = named.map_or_else(|| id.default_name(), str::to_owned).into();
+    let expires = UNIX_EPOCH.checked_add(Duration::from_secs_f64(seconds(claims.get("exp")?)?))?;
+    Some(Identity { id, name, expires })
+}
+
 /// A name as people can have it; what is none of that is as good as absent.
-fn fits(name: &str) -> bool {
+pub(super) fn fits(name: &str) -> bool {
     !name.trim().is_empty() && name.chars().count() <= 128 && !name.chars().any(char::is_control)
 }
 
@@ -133,22 +133,11 @@ fn seconds(exp: &Value) -> Option<f64> {
     exp.as_f64().filter(|exp| *exp >= 0.0).map(|exp| exp.min(FOR_EVER))
 }
 
-/// Mints a token of the hub's own for `hub:NAME`.
-pub fn mint(own_key: &str, name: &str, lifetime: Duration) -> Result<String, TokenError> {
-    let id =
-        UserId::parse(&format!("{}{name}", UserId::OWN_PREFIX)).filter(|_| fits(name)).ok_or(TokenError::Invalid)?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| TokenError::Invalid)?;
-    let claims = json!({
-        "token_type": "access", "iss": OWN_ISSUER, "user_id": id, "username": name,
-        "iat": now.as_secs(), "exp": now.saturating_add(lifetime).as_secs(),
-        "jti": format!("{:032x}", rand::random::<u128>()),
-    });
-    let key = EncodingKey::from_secret(own_key.as_bytes());
-    jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key).map_err(|_| TokenError::Invalid)
-}
-
 #[cfg(test)]
 mod tests {
+    use jsonwebtoken::{Algorithm, EncodingKey, Header};
+    use serde_json::json;
+
     use super::*;
 
     const APP: &str = "an app's secret of more than 32 bytes";
@@ -157,7 +146,8 @@ mod tests {
 
     fn authenticator() -> Authenticator {
         let config = crate::config::load(&crate::config::Overrides::default()).unwrap().auth;
-        Authenticator::new(&config, &[APP, OLD], OWN)
+        let keys = AppKeys::dev(format!("{APP},{OLD}").into());
+        Authenticator::new(&config, keys, &Arc::new(OwnKey::new(OWN)))
     }
 
     fn now() -> u64 {
@@ -202,7 +192,7 @@ mod tests {
         assert_eq!(verdict(APP, &json!({"exp": exp, "user_id": "hub:a", "iss": "hubbub"})), Err(TokenError::Invalid));
         assert_eq!(verdict(OWN, &json!({"exp": exp, "user_id": "a", "iss": "hubbub"})), Err(TokenError::Invalid));
         assert_eq!(verdict(OWN, &json!({"exp": exp, "user_id": "hub:a"})), Err(TokenError::Invalid));
-        let own = mint(OWN, "alice", Duration::from_secs(60)).unwrap();
+        let own = super::super::mint(&OwnKey::new(OWN), "alice", Duration::from_secs(60)).unwrap();
         let who = authenticator().verify(&own).unwrap();
         assert_eq!((who.id.as_str(), &*who.name), ("hub:alice", "alice"));
     }

@@ -22,6 +22,7 @@ use tokio_tungstenite::{
 };
 
 use super::{BenchError, Plan};
+use crate::stats;
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 type Sink = SplitSink<Socket, Message>;
@@ -51,16 +52,10 @@ pub(super) struct Tally {
 
 impl Tally {
     fn new() -> Self {
-        let (delivery, ack) = (histogram(), histogram());
+        let (delivery, ack) = (stats::histogram(), stats::histogram());
         let (sent, acked, refused, received, expected, wrong) = (0, 0, 0, 0, 0, 0);
         Self { sent, acked, refused, received, expected, wrong, delivery, ack, took: Duration::ZERO }
     }
-}
-
-/// To three digits; it grows with what it is given.
-fn histogram() -> Histogram<u64> {
-    #[expect(clippy::expect_used, reason = "invariant: three digits are within 0 to 5")]
-    Histogram::new(3).expect("three digits")
 }
 
 #[derive(Clone)]

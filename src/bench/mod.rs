@@ -3,17 +3,17 @@
 //! One thread; says what the hub's process took for it, from /proc.
 
 mod load;
-mod process;
 mod report;
 
 use std::time::Duration;
 
 use clap::Args;
 
-use self::{load::Load, process::Process, report::Report};
+use self::{load::Load, report::Report};
 use crate::{
-    auth::{self, OWN_KEY_SETTING},
+    auth::{self, OWN_KEY_SETTING, OwnKey},
     config::Config,
+    process::Process,
     store::{self, OpenError, Store},
 };
 
@@ -94,6 +94,7 @@ pub async fn run(config: &Config, plan: Plan) -> Result<(), BenchError> {
         return Err(BenchError::BadPlan);
     }
     let key = Store::peek_setting(&config.database, OWN_KEY_SETTING).await?.ok_or(BenchError::NoKey)?;
+    let key = OwnKey::new(&key);
     let token = |n: u32| auth::mint(&key, &format!("bench-{n}"), Duration::from_secs(86_400)).unwrap_or_default();
     let pid = plan.pid.or_else(|| store::owner_of(&config.database)).ok_or(BenchError::NoProcess)?;
     let process = Process::new(pid).ok_or(BenchError::NoProcess)?;

@@ -7,7 +7,8 @@ use std::{
 
 use hdrhistogram::Histogram;
 
-use super::{Plan, load::Tally, process::Usage};
+use super::{Plan, load::Tally};
+use crate::process::Usage;
 
 pub(super) struct Report<'a> {
     pub(super) plan: &'a Plan,

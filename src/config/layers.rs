@@ -6,7 +6,7 @@ use std::{collections::HashMap, fs, io, path::Path, time::Duration};
 use toml::{Spanned, Table, Value, de::DeTable};
 use tracing_subscriber::EnvFilter;
 
-use super::{Config, Secret};
+use super::{Config, DatabaseUrl, Secret};
 
 const DEFAULT: &str = include_str!("../../config/default.toml");
 const PRODUCTION: &str = include_str!("../../config/production.toml");
@@ -117,10 +117,20 @@ fn load_from(overrides: &Overrides, given: &[(String, String)]) -> Result<Config
     top(&mut layers)?;
     let mut config = layers.finish()?;
     layers.check(&config)?;
+    let from_file = |path: &str| {
+        let text = fs::read_to_string(path);
+        let text = text.map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Ok(text.trim().to_owned())
+    };
     if !config.auth.secret_file.is_empty() {
-        let path = config.auth.secret_file.clone();
-        let text = fs::read_to_string(&path).map_err(|source| ConfigError::Read { path, source })?;
-        config.auth.secret = Secret(text.trim().to_owned());
+        config.auth.secret = Secret(from_file(&config.auth.secret_file)?);
+    }
+    if !config.server.metrics_token_file.is_empty() {
+        config.server.metrics_token = Secret(from_file(&config.server.metrics_token_file)?);
+    }
+    if !config.database.url_file.is_empty() {
+        let parsed = DatabaseUrl::parse(&from_file(&config.database.url_file)?);
+        config.database.url = parsed.map_err(|must| layers.bad("database.url_file", &format!("holds an address that {must}")))?;
     }
     Ok(config)
 }
@@ -250,21 +260,22 @@ impl Layers {
 
     /// What types can't say.
     fn check(&self, config: &Config) -> Result<(), ConfigError> {
-        if !config.database.url.starts_with("sqlite://") {
-            return Err(self.bad("database.url", "must be sqlite://PATH; other databases are to come"));
-        }
         if config.database.write_timeout > Duration::from_secs(5) {
             return Err(self.bad("database.write_timeout", "must be at most 5s"));
         }
-        if !config.auth.secret_file.is_empty() && !config.auth.secret.reveal().is_empty() {
-            return Err(self.bad("auth.secret_file", "and `auth.secret` can't both be set"));
-        }
-        if config.database.url == "sqlite://" {
-            return Err(self.bad("database.url", "must name a file: sqlite://PATH"));
+        for (key, file) in [
+            ("auth.secret", &config.auth.secret_file),
+            ("server.metrics_token", &config.server.metrics_token_file),
+            ("database.url", &config.database.url_file),
+        ] {
+            let given = self.places.contains_key(key) && !self.text(key).is_empty();
+            if given && !file.is_empty() {
+                return Err(self.bad(&format!("{key}_file"), &format!("and `{key}` can't both be set")));
+            }
         }
         for (section, keys) in &self.values {
             for (key, value) in keys.as_table().into_iter().flatten() {
-                let lowest = i64::from(section == "limits" || key == "readers");
+                let lowest = i64::from(section == "limits" || key == "readers" || key == "lanes");
                 if value.as_integer().is_some_and(|number| !(lowest..=MOST).contains(&number)) {
                     let range = format!("must be a number from {lowest} to {MOST}");
                     return Err(self.bad(&format!("{section}.{key}"), &range));
@@ -281,6 +292,7 @@ impl Layers {
             ("database.read_timeout", database.read_timeout),
             ("database.write_timeout", database.write_timeout),
             ("server.stop_timeout", server.stop_timeout),
+            ("accounts.access_lifetime", config.accounts.access_lifetime),
         ] {
             if !(SHORTEST..=LONGEST).contains(&time) {
                 return Err(self.bad(key, "must be a time from 100ms to 1day"));
@@ -291,6 +303,12 @@ impl Layers {
             ("limits.frame_bytes", limits.frame_bytes < 1_024, "must be at least 1024"),
             ("server.workers", server.workers > 512, "must be at most 512"),
             ("database.readers", database.readers > 1_000, "must be at most 1000"),
+            ("database.lanes", database.lanes > 64, "must be at most 64"),
+            (
+                "accounts.refresh_lifetime",
+                config.accounts.refresh_lifetime < config.accounts.access_lifetime,
+                "must not be shorter than `accounts.access_lifetime`",
+            ),
             (
                 "server.drain_wait",
                 server.drain_wait >= server.stop_timeout,
@@ -384,6 +402,6 @@ mod tests {
             "my.toml line 2: `limits.fragments` must be a number from 1 to 1000000000"
         );
         assert!(layered("[server\n").unwrap_err().starts_with("my.toml line 1: "));
-        assert!(layered("[database]\nurl = \"postgres://x\"").unwrap_err().contains("line 2: `database.url` must be"));
+        assert!(layered("[database]\nurl = \"mysql://x\"").unwrap_err().contains("line 2: `database.url` must be"));
     }
 }

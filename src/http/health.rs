@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use actix::Addr;
 use actix_web::{HttpResponse, Responder, web};
 use serde_json::{Value, json};
 
@@ -21,7 +22,7 @@ pub(super) async fn ready(worker: web::Data<Worker>) -> impl Responder {
     let database = tokio::time::timeout(PATIENCE, database(&worker)).await;
     let (database, works) = database.unwrap_or_else(|_| (json!({"error": "no answer"}), false));
     let stopping = worker.stopping.is_announced();
-    let serving = worker.server.connected() && worker.writer.connected();
+    let serving = worker.server.connected() && worker.writers.iter().all(Addr::connected);
     let status = match (stopping, serving && works) {
         (true, _) => "stopping",
         (false, true) => "ready",
@@ -32,10 +33,12 @@ pub(super) async fn ready(worker: web::Data<Worker>) -> impl Responder {
 }
 
 async fn database(worker: &Worker) -> (Value, bool) {
-    match worker.writer.send(Probe).await {
-        Ok(state) if state.failing => return (json!({"error": "not writable", "queued": state.queued}), false),
-        Ok(_) => {}
-        Err(_) => return (json!({"error": "no writer"}), false),
+    for writer in &worker.writers {
+        match writer.send(Probe).await {
+            Ok(state) if state.failing => return (json!({"error": "not writable", "queued": state.queued}), false),
+            Ok(_) => {}
+            Err(_) => return (json!({"error": "no writer"}), false),
+        }
     }
     match worker.store.health().await {
         Ok(health) => (json!(health), true),

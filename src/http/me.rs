@@ -1,10 +1,28 @@
-//! `GET /api/me`: who the token says one is.
+//! `GET /api/me`: who the token says one is. `GET /api/me/rooms`: the rooms that one is a member of, and what is unread.
 
-use actix_web::{HttpResponse, Responder};
+use actix_web::{HttpResponse, Responder, web};
 use serde_json::json;
 
-use super::signed_in::Asker;
+use super::{
+    ApiError,
+    rooms::{ListQuery, room_cursor},
+    signed_in::Asker,
+};
+use crate::{protocol::Window, worker::Worker};
 
 pub(super) async fn me(Asker(user): Asker) -> impl Responder {
-    HttpResponse::Ok().json(json!({"user_id": user.id, "user": &*user.name}))
+    HttpResponse::Ok().json(json!({"user_id": user.id, "user": &*user.name, "admin": user.admin}))
+}
+
+/// `GET /api/me/rooms?after=NAME&limit=50`, by name.
+pub(super) async fn rooms(
+    Asker(user): Asker,
+    query: web::Query<ListQuery>,
+    worker: web::Data<Worker>,
+) -> Result<HttpResponse, ApiError> {
+    let ListQuery { after, limit } = query.into_inner();
+    let (after, limit) = (room_cursor(after)?, Window::limit(limit)?);
+    let mut rooms = worker.store.my_rooms(user.key, &after, limit.saturating_add(1)).await?;
+    let more = super::cut(&mut rooms, limit);
+    Ok(HttpResponse::Ok().json(json!({"rooms": rooms, "more": more})))
 }

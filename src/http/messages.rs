@@ -1,12 +1,15 @@
 //! `/api/rooms/{room}/messages`: read a page of the history, or say something without a socket.
 
+use std::sync::Arc;
+
 use actix_web::{HttpResponse, http::header, web};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::{ApiError, signed_in::Asker};
 use crate::{
-    protocol::{Command, Dialect, Reply, RoomName, Window, WireError},
+    config::UsersPolicy,
+    protocol::{Command, Dialect, ErrorCode, Reply, RoomName, UserId, Window, WireError, object},
     worker::Worker,
 };
 
@@ -32,9 +35,15 @@ pub(super) async fn read(
     Ok(HttpResponse::Ok().insert_header(header::ContentType::json()).body(Reply::page(&page.events, head, page.more)))
 }
 
-/// `POST` {message, client_id?, data?}: 201 once it is stored, 200 where an earlier try had stored it.
+#[derive(Deserialize)]
+struct AsUser {
+    as_user: Option<String>,
+}
+
+/// `POST` {message, client_id?, data?}: 201 once it is stored, 200 where an earlier try had stored it. An admin may name
+/// `as_user`, in whose name it is.
 pub(super) async fn send(
-    Asker(user): Asker,
+    Asker(asker): Asker,
     path: web::Path<String>,
     body: Result<web::Bytes, actix_web::Error>,
     worker: web::Data<Worker>,
@@ -44,7 +53,18 @@ pub(super) async fn send(
     let dialect = Dialect::Plain { room: room.clone(), resumes: false };
     let request = dialect.parse(&text, &worker.config.limits.message()).map_err(|failure| failure.error)?;
     let Command::Send { draft, .. } = request.command else { return Err(WireError::internal().into()) };
-    let stored = worker.handle.post(user, room.clone(), draft)?;
+    let AsUser { as_user } = object(&text)?;
+    let user = match as_user {
+        None => Arc::clone(&asker),
+        Some(_) if !asker.admin => return Err(WireError::forbidden("only an admin may speak as somebody else").into()),
+        Some(id) => {
+            let id = UserId::parse(&id).ok_or_else(|| WireError::bad_field("as_user", "must be a user's id"))?;
+            let make = worker.config.auth.users == UsersPolicy::Any;
+            let unknown = || WireError::new(ErrorCode::UserNotFound, "no such user");
+            Arc::new(worker.store.user_by_id(&id, make).await?.ok_or_else(unknown)?)
+        }
+    };
+    let stored = worker.handle.post(user, asker.admin, room.clone(), draft)?;
     let posted = stored.await.unwrap_or_else(|_| Err(WireError::unavailable()))?;
     let answer = json!({"room": room, "seq": posted.seq, "timestamp": posted.timestamp, "repeat": posted.repeat});
     Ok(if posted.repeat { HttpResponse::Ok().json(answer) } else { HttpResponse::Created().json(answer) })

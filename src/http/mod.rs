@@ -1,47 +1,75 @@
 //! Routes, and what they share: who asks, and how an error looks. Runs on the workers' threads; a request's body is
 //! bounded by `limits.body_bytes`.
 
+mod accounts;
+mod admin;
 mod error;
 mod health;
 mod me;
+mod members;
 mod messages;
+mod pages;
 mod rooms;
 mod signed_in;
 
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpResponse, Route, http::Method, web};
 use bytestring::ByteString;
 
+pub(crate) use accounts::{name_faults, password_faults};
 pub use error::ApiError;
-pub(crate) use error::query_error;
+pub(crate) use error::{count_errors, query_error};
+pub(crate) use rooms::check_title;
 pub use signed_in::bearer;
 
 use crate::protocol::{ErrorCode, WireError};
 
-/// Everything under `/api` and `/health`, and a page for people at `/`.
+/// Every route but those of the pages: where, how, and what runs. The OpenAPI document is held against it.
+fn table() -> Vec<(&'static str, Vec<(Method, Route)>)> {
+    let (get, post, put, patch, delete) = (Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE);
+    vec![
+        ("/health/live", vec![(get.clone(), web::to(health::live)), (Method::HEAD, web::to(health::live))]),
+        ("/health/ready", vec![(get.clone(), web::to(health::ready)), (Method::HEAD, web::to(health::ready))]),
+        ("/metrics", vec![(get.clone(), web::to(admin::metrics))]),
+        ("/api/register", vec![(post.clone(), web::to(accounts::register))]),
+        ("/api/token", vec![(post.clone(), web::to(accounts::obtain))]),
+        ("/api/token/refresh", vec![(post.clone(), web::to(accounts::refresh))]),
+        ("/api/token/verify", vec![(post.clone(), web::to(accounts::verify))]),
+        ("/api/me", vec![(get.clone(), web::to(me::me))]),
+        ("/api/me/rooms", vec![(get.clone(), web::to(me::rooms))]),
+        ("/api/rooms", vec![(get.clone(), web::to(rooms::list)), (post.clone(), web::to(rooms::create))]),
+        ("/api/rooms/{room}", vec![(get.clone(), web::to(rooms::one)), (patch, web::to(rooms::retitle))]),
+        (
+            "/api/rooms/{room}/messages",
+            vec![(get.clone(), web::to(messages::read)), (post, web::to(messages::send))],
+        ),
+        ("/api/rooms/{room}/read", vec![(put.clone(), web::to(rooms::mark_read))]),
+        ("/api/rooms/{room}/presence", vec![(get.clone(), web::to(rooms::presence))]),
+        ("/api/rooms/{room}/members", vec![(get.clone(), web::to(members::list))]),
+        (
+            "/api/rooms/{room}/members/{user_id}",
+            vec![(put, web::to(members::put)), (delete, web::to(members::remove))],
+        ),
+        ("/api/admin/stats", vec![(get, web::to(admin::stats))]),
+    ]
+}
+
+/// Method and path of every route but those of the pages.
+pub fn operations() -> Vec<(Method, &'static str)> {
+    let each = |(path, methods): (&'static str, Vec<(Method, Route)>)| {
+        methods.into_iter().map(move |(method, _)| (method, path))
+    };
+    table().into_iter().flat_map(each).collect()
+}
+
+/// Everything under `/api` and `/health`, the metrics, and the pages for people.
 pub fn routes(config: &mut web::ServiceConfig) {
-    config
-        .service(
-            web::resource("/health/live").get(health::live).head(health::live).default_service(web::to(nothing_here)),
-        )
-        .service(
-            web::resource("/health/ready")
-                .get(health::ready)
-                .head(health::ready)
-                .default_service(web::to(nothing_here)),
-        )
-        .service(web::resource("/api/me").get(me::me).default_service(web::to(nothing_here)))
-        .service(
-            web::resource("/api/rooms").get(rooms::list).post(rooms::create).default_service(web::to(nothing_here)),
-        )
-        .service(web::resource("/api/rooms/{room}").get(rooms::one).default_service(web::to(nothing_here)))
-        .service(
-            web::resource("/api/rooms/{room}/messages")
-                .get(messages::read)
-                .post(messages::send)
-                .default_service(web::to(nothing_here)),
-        )
-        .service(web::resource("/").get(index))
-        .default_service(web::to(nothing_here));
+    for (path, methods) in table() {
+        let resource = web::resource(path).default_service(web::to(nothing_here));
+        let with = |resource: actix_web::Resource, (method, route): (Method, Route)| resource.route(route.method(method));
+        config.service(methods.into_iter().fold(resource, with));
+    }
+    pages::routes(config);
+    config.default_service(web::to(nothing_here));
 }
 
 /// A request's body as text. What it must be is the handler's to say, whatever its Content-Type claims.
@@ -54,7 +82,10 @@ async fn nothing_here() -> Result<HttpResponse, ApiError> {
     Err(WireError::new(ErrorCode::NotFound, "nothing is at this address, or not for this method").into())
 }
 
-async fn index() -> &'static str {
-    "Hubbub is running.\n\nWebSocket: /ws (native), /ws/chat/?token=… (the tutorial's)\nHTTP: /api/rooms, /api/me, \
-     /health/ready\n"
+/// A page of a list that was read with one entry more than was asked for: whether there are more.
+fn cut<T>(list: &mut Vec<T>, limit: u64) -> bool {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = list.len() > limit;
+    list.truncate(limit);
+    more
 }

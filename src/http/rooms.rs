@@ -1,4 +1,6 @@
-//! `/api/rooms`: list, make, look at one.
+//! `/api/rooms`: list, make, look at one, give it another title; how far one has read it, and who is in it.
+
+use std::sync::Arc;
 
 use actix_web::{HttpResponse, web};
 use serde::Deserialize;
@@ -6,9 +8,9 @@ use serde_json::json;
 
 use super::{ApiError, signed_in::Asker};
 use crate::{
-    protocol::{RoomName, Window, WireError, object},
+    protocol::{RoomName, Seq, Window, WireError, object},
     server::CreateRoom,
-    store::RoomKind,
+    store::{RoomChange, RoomKind, User},
     worker::Worker,
 };
 
@@ -17,8 +19,8 @@ const TITLE_CHARS: usize = 200;
 
 #[derive(Deserialize)]
 pub(super) struct ListQuery {
-    after: Option<String>,
-    limit: Option<i64>,
+    pub(super) after: Option<String>,
+    pub(super) limit: Option<i64>,
 }
 
 /// `GET /api/rooms?after=NAME&limit=50`: rooms that one may join, by name.
@@ -28,12 +30,23 @@ pub(super) async fn list(
     worker: web::Data<Worker>,
 ) -> Result<HttpResponse, ApiError> {
     let ListQuery { after, limit } = query.into_inner();
-    let limit = Window::limit(limit)?;
-    let mut rooms = worker.store.rooms(user.key, after.as_deref().unwrap_or(""), limit.saturating_add(1)).await?;
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let more = rooms.len() > limit;
-    rooms.truncate(limit);
+    let (after, limit) = (room_cursor(after)?, Window::limit(limit)?);
+    let mut rooms = worker.store.rooms(&user, &after, limit.saturating_add(1)).await?;
+    let more = super::cut(&mut rooms, limit);
     Ok(HttpResponse::Ok().json(json!({"rooms": rooms, "more": more})))
+}
+
+/// The name of a room after which a list goes on; none where it starts.
+pub(super) fn room_cursor(after: Option<String>) -> Result<String, WireError> {
+    let known = after.filter(|after| !after.is_empty()).map(|after| RoomName::parse(&after).map(|_| after));
+    let wrong = |_| WireError::bad_field("after", "must be a room's name");
+    Ok(known.transpose().map_err(wrong)?.unwrap_or_default())
+}
+
+/// What people read: any Unicode.
+pub(crate) fn check_title(title: &str) -> Result<(), WireError> {
+    let fits = !title.trim().is_empty() && title.chars().count() <= TITLE_CHARS && !title.chars().any(char::is_control);
+    if fits { Ok(()) } else { Err(WireError::bad_field("title", "must be 1 to 200 characters without control characters")) }
 }
 
 #[derive(Deserialize)]
@@ -52,13 +65,7 @@ pub(super) async fn create(
     let body = super::text_of(body)?;
     let NewRoomBody { name, title, kind } = object(&body)?;
     let room = RoomName::parse(&name)?;
-    if let Some(title) = &title {
-        let fits =
-            !title.trim().is_empty() && title.chars().count() <= TITLE_CHARS && !title.chars().any(char::is_control);
-        if !fits {
-            return Err(WireError::bad_field("title", "must be 1 to 200 characters without control characters").into());
-        }
-    }
+    title.as_deref().map_or(Ok(()), check_title)?;
     let new = CreateRoom { room, title, kind: kind.unwrap_or(RoomKind::Public) };
     let key = worker.handle.create(user, new).await?;
     let made = worker.store.room_summary(key).await?.ok_or_else(WireError::internal)?;
@@ -72,8 +79,60 @@ pub(super) async fn one(
     worker: web::Data<Worker>,
 ) -> Result<HttpResponse, ApiError> {
     let room = RoomName::parse(&path)?;
-    let opened = worker.handle.open(user, room).await?;
-    let key = opened.key.ok_or_else(WireError::room_not_found)?;
+    summary(&worker, user, room).await
+}
+
+#[derive(Deserialize)]
+struct TitleBody {
+    title: String,
+}
+
+/// `PATCH /api/rooms/{room}` {title}: by an owner or moderator.
+pub(super) async fn retitle(
+    Asker(user): Asker,
+    path: web::Path<String>,
+    body: Result<web::Bytes, actix_web::Error>,
+    worker: web::Data<Worker>,
+) -> Result<HttpResponse, ApiError> {
+    let room = RoomName::parse(&path)?;
+    let body = super::text_of(body)?;
+    let TitleBody { title } = object(&body)?;
+    check_title(&title)?;
+    worker.handle.change(Arc::clone(&user), room.clone(), RoomChange::Retitle(title)).await?;
+    summary(&worker, user, room).await
+}
+
+#[derive(Deserialize)]
+struct ReadBody {
+    seq: i64,
+}
+
+/// `PUT /api/rooms/{room}/read` {seq}: one's own marker, as it stands then.
+pub(super) async fn mark_read(
+    Asker(user): Asker,
+    path: web::Path<String>,
+    body: Result<web::Bytes, actix_web::Error>,
+    worker: web::Data<Worker>,
+) -> Result<HttpResponse, ApiError> {
+    let room = RoomName::parse(&path)?;
+    let body = super::text_of(body)?;
+    let ReadBody { seq } = object(&body)?;
+    let seq = worker.handle.read(user, room.clone(), Seq::parse(seq, "seq")?, None).await?;
+    Ok(HttpResponse::Ok().json(json!({"room": room, "seq": seq})))
+}
+
+/// `GET /api/rooms/{room}/presence`: who is in it now.
+pub(super) async fn presence(
+    Asker(user): Asker,
+    path: web::Path<String>,
+    worker: web::Data<Worker>,
+) -> Result<HttpResponse, ApiError> {
+    let room = RoomName::parse(&path)?;
+    Ok(HttpResponse::Ok().json(worker.handle.presence(user, room).await?))
+}
+
+async fn summary(worker: &Worker, user: Arc<User>, room: RoomName) -> Result<HttpResponse, ApiError> {
+    let key = worker.handle.open(user, room).await?.key.ok_or_else(WireError::room_not_found)?;
     let found = worker.store.room_summary(key).await?.ok_or_else(WireError::room_not_found)?;
     Ok(HttpResponse::Ok().json(found))
 }

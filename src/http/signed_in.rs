@@ -14,19 +14,45 @@ use crate::{
 /// The user whose token came with the request.
 pub(super) struct Asker(pub(super) Arc<User>);
 
+impl Asker {
+    pub(super) async fn of(request: &HttpRequest, worker: &Worker) -> Result<Self, WireError> {
+        let missing = || WireError::new(ErrorCode::Unauthenticated, "`Authorization: Bearer <token>` is missing");
+        let token = bearer(request).ok_or_else(missing)?;
+        Ok(Self(worker.sign_in(token).await?.user))
+    }
+}
+
+/// The same, and an admin.
+pub(super) struct Admin;
+
+impl Admin {
+    pub(super) fn check(asker: &Asker) -> Result<(), WireError> {
+        if asker.0.admin { Ok(()) } else { Err(WireError::forbidden("this is for admins")) }
+    }
+}
+
+type Extracted<T> = Pin<Box<dyn Future<Output = Result<T, ApiError>>>>;
+
 impl FromRequest for Asker {
     type Error = ApiError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
+    type Future = Extracted<Self>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let token = bearer(request).map(str::to_owned);
-        let worker = request.app_data::<web::Data<Worker>>().cloned();
+        let request = request.clone();
         Box::pin(async move {
-            let missing = || WireError::new(ErrorCode::Unauthenticated, "`Authorization: Bearer <token>` is missing");
-            let worker = worker.ok_or_else(WireError::internal)?;
-            let signed_in = worker.sign_in(&token.ok_or_else(missing)?).await?;
-            Ok(Self(signed_in.user))
+            let worker = request.app_data::<web::Data<Worker>>().ok_or_else(WireError::internal)?;
+            Ok(Self::of(&request, worker).await?)
         })
+    }
+}
+
+impl FromRequest for Admin {
+    type Error = ApiError;
+    type Future = Extracted<Self>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let asker = Asker::from_request(request, payload);
+        Box::pin(async move { Ok(Self::check(&asker.await?).map(|()| Self)?) })
     }
 }
 

@@ -80,6 +80,23 @@ pub enum Command {
         /// How many at the most.
         limit: u64,
     },
+    /// Say how far one has read.
+    Read {
+        /// The room.
+        room: RoomName,
+        /// The last event read.
+        seq: Seq,
+    },
+    /// Say that one is typing.
+    Typing {
+        /// The room.
+        room: RoomName,
+    },
+    /// Ask who is in a room.
+    Presence {
+        /// The room.
+        room: RoomName,
+    },
     /// Ask for a `pong`.
     Ping,
     /// The answer to the hub's `ping`.

@@ -2,11 +2,10 @@
 
 use std::borrow::Cow;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// Why a command or request was refused. docs/protocol.md has a line for each; a test holds it against this list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorCode {
     /// The frame or body is not a JSON object in UTF-8 text.
     BadJson,
@@ -40,6 +39,10 @@ pub enum ErrorCode {
     Unauthenticated,
     /// Too many rooms joined by this session, or made by this user.
     RoomLimit,
+    /// A room's last owner can't leave or step down.
+    LastOwner,
+    /// No such user, and none may be made.
+    UserNotFound,
     /// Nothing stands at this address, or not for this method (HTTP only).
     NotFound,
     /// The hub failed; its log says why.
@@ -48,7 +51,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, for the test that holds the docs against them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::BadJson,
         Self::UnknownType,
         Self::BadField,
@@ -65,9 +68,37 @@ impl ErrorCode {
         Self::Unavailable,
         Self::Unauthenticated,
         Self::RoomLimit,
+        Self::LastOwner,
+        Self::UserNotFound,
         Self::NotFound,
         Self::Internal,
     ];
+
+    /// The code on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BadJson => "bad_json",
+            Self::UnknownType => "unknown_type",
+            Self::BadField => "bad_field",
+            Self::TooLong => "too_long",
+            Self::Empty => "empty",
+            Self::NotJoined => "not_joined",
+            Self::RoomNotFound => "room_not_found",
+            Self::BadRoomName => "bad_room_name",
+            Self::RoomExists => "room_exists",
+            Self::Forbidden => "forbidden",
+            Self::ClientIdReused => "client_id_reused",
+            Self::RateLimited => "rate_limited",
+            Self::Busy => "busy",
+            Self::Unavailable => "unavailable",
+            Self::Unauthenticated => "unauthenticated",
+            Self::RoomLimit => "room_limit",
+            Self::LastOwner => "last_owner",
+            Self::UserNotFound => "user_not_found",
+            Self::NotFound => "not_found",
+            Self::Internal => "internal",
+        }
+    }
 
     /// Whether the same command may succeed later without a change.
     pub fn is_retryable(self) -> bool {
@@ -82,13 +113,19 @@ impl ErrorCode {
             }
             Self::Unauthenticated => 401,
             Self::Forbidden => 403,
-            Self::RoomNotFound | Self::NotFound => 404,
-            Self::RoomExists | Self::ClientIdReused => 409,
+            Self::RoomNotFound | Self::UserNotFound | Self::NotFound => 404,
+            Self::RoomExists | Self::ClientIdReused | Self::LastOwner => 409,
             Self::TooLong => 413,
             Self::RateLimited | Self::RoomLimit => 429,
             Self::Internal => 500,
             Self::Busy | Self::Unavailable => 503,
         }
+    }
+}
+
+impl Serialize for ErrorCode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 
@@ -132,6 +169,11 @@ impl WireError {
     /// [`ErrorCode::RoomNotFound`]. The same answer for a room that is not there and one that may not be known of.
     pub fn room_not_found() -> Self {
         Self::new(ErrorCode::RoomNotFound, "no such room")
+    }
+
+    /// [`ErrorCode::Forbidden`]
+    pub fn forbidden(why: &'static str) -> Self {
+        Self::new(ErrorCode::Forbidden, why)
     }
 
     /// [`ErrorCode::BadField`] naming the field and what it must be.

@@ -49,7 +49,7 @@ impl fmt::Display for RoomName {
 }
 
 /// What the app calls a user: 1–128 characters without control characters. Row ids never leave the hub.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct UserId(Arc<str>);
 
@@ -61,6 +61,16 @@ impl UserId {
     pub fn parse(id: &str) -> Option<Self> {
         let fits = !id.is_empty() && id.chars().count() <= 128 && !id.chars().any(char::is_control);
         fits.then(|| Self(id.into()))
+    }
+
+    /// The id of the hub's own account of this name.
+    pub fn own(name: &str) -> Option<Self> {
+        Self::parse(&format!("{}{name}", Self::OWN_PREFIX))
+    }
+
+    /// What a user is called whose token has no name: `user <id>`.
+    pub fn default_name(&self) -> String {
+        format!("user {self}")
     }
 
     /// Whether this is one of the hub's own accounts.
@@ -130,6 +140,11 @@ impl From<&str> for Epoch {
 pub struct Seq(pub i64);
 
 impl Seq {
+    /// A number that a client gave in this field.
+    pub fn parse(number: i64, field: &str) -> Result<Self, WireError> {
+        if number < 0 { Err(WireError::bad_field(field, "must be a number from 0")) } else { Ok(Self(number)) }
+    }
+
     /// The number after this one.
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))

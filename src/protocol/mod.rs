@@ -8,6 +8,7 @@ mod error;
 mod event;
 mod ids;
 mod native;
+pub mod notice;
 mod plain;
 mod reply;
 mod text;
@@ -19,7 +20,7 @@ pub use error::{ErrorCode, WireError};
 pub use event::{Event, EventKind, Message, Timestamp};
 pub use ids::{ClientId, Epoch, RoomName, Seq, UserId};
 pub use native::object;
-pub use reply::{Hello, Limits, Reply, Resumed, Standing, member_added};
+pub use reply::{Hello, Limits, PresenceReply, Reply, Resumed, Standing};
 pub use text::MessageLimits;
 
 /// The subprotocol's name; a breaking change of the native dialect gets the next number.

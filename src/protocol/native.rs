@@ -41,6 +41,8 @@ struct Frame<'a> {
     epoch: Option<&'a RawValue>,
     #[serde(borrow)]
     rooms: Option<&'a RawValue>,
+    #[serde(borrow)]
+    seq: Option<&'a RawValue>,
 }
 
 pub(super) fn parse(text: &str, limits: &MessageLimits) -> Result<Request, Failure> {
@@ -70,6 +72,12 @@ fn command(frame: &Frame<'_>, limits: &MessageLimits) -> Result<Command, WireErr
         }
         "resume" => Command::Resume { rooms: resume_field(frame.rooms)? },
         "leave" => Command::Leave { room: room()? },
+        "typing" => Command::Typing { room: room()? },
+        "presence" => Command::Presence { room: room()? },
+        "read" => {
+            let seq = needed(number_field(frame.seq, "seq")?, "seq")?;
+            Command::Read { room: room()?, seq: Seq::parse(seq, "seq")? }
+        }
         "send" => {
             let room = room()?;
             let client_id = text_field(frame.client_id, "client_id")?;
@@ -110,8 +118,7 @@ fn position(after: Option<i64>, epoch: Option<String>) -> Result<Option<Position
     let epoch = epoch.map(|epoch| Epoch::from(epoch.as_str()));
     match after {
         None => Ok(None),
-        Some(after) if after < 0 => Err(WireError::bad_field("after", "must be a number from 0")),
-        Some(after) => Ok(Some(Position { after: Seq(after), epoch })),
+        Some(after) => Ok(Some(Position { after: Seq::parse(after, "after")?, epoch })),
     }
 }
 
@@ -209,7 +216,17 @@ pub(super) fn encode(reply: &Reply) -> ByteString {
             to_json(&With { answer: Answer::ok(id.as_ref(), room), rest: standing })
         }
         Reply::Resumed { id, rooms } => encode_resumed(id.as_ref(), rooms),
-        Reply::Left { id, room } => to_json(&Answer::ok(id.as_ref(), room)),
+        Reply::Done { id, room } => to_json(&Answer::ok(id.as_ref(), room)),
+        Reply::Read { id, room, seq } => {
+            #[derive(Serialize)]
+            struct Read {
+                seq: Seq,
+            }
+            to_json(&With { answer: Answer::ok(id.as_ref(), room), rest: Read { seq: *seq } })
+        }
+        Reply::Presence { id, room, presence } => {
+            to_json(&With { answer: Answer::ok(id.as_ref(), room), rest: presence })
+        }
         Reply::Sent { id, room, seq, timestamp, repeat, .. } => {
             #[derive(Serialize)]
             struct Sent<'a> {

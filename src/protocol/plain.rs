@@ -49,7 +49,9 @@ pub(super) fn encode(reply: &Reply, resumes: bool) -> Option<ByteString> {
         Reply::Hello(_)
         | Reply::Joined { .. }
         | Reply::Resumed { .. }
-        | Reply::Left { .. }
+        | Reply::Done { .. }
+        | Reply::Read { .. }
+        | Reply::Presence { .. }
         | Reply::Sent { .. }
         | Reply::History { .. }
         | Reply::Ping

@@ -1,9 +1,9 @@
 //! What the hub says to one client alone: answers, errors, heartbeats, goodbyes. Room events are in `event`.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use bytestring::ByteString;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::{ClientId, CloseCode, Epoch, RequestId, RoomName, Seq, Timestamp, UserId, WireError};
@@ -29,8 +29,8 @@ pub enum Reply {
         /// Each room's name as it was given, and what became of it.
         rooms: Vec<(String, Result<Standing, WireError>)>,
     },
-    /// A room is left.
-    Left {
+    /// Something is done that has no other answer: a room is left, typing is told.
+    Done {
         /// The command's id.
         id: Option<RequestId>,
         /// The room.
@@ -85,6 +85,24 @@ pub enum Reply {
         /// Where it goes on, when what is between can only be had as history.
         reset: Option<(Seq, Epoch)>,
     },
+    /// The user's own read marker is stored.
+    Read {
+        /// The command's id.
+        id: Option<RequestId>,
+        /// The room.
+        room: RoomName,
+        /// The marker.
+        seq: Seq,
+    },
+    /// Who is in a room.
+    Presence {
+        /// The command's id.
+        id: Option<RequestId>,
+        /// The room.
+        room: RoomName,
+        /// Who.
+        presence: PresenceReply,
+    },
     /// The hub is about to close the socket.
     Bye {
         /// The close code that follows.
@@ -130,6 +148,25 @@ pub struct Limits {
     pub rooms: usize,
 }
 
+/// Who is in a room, over WebSocket and HTTP.
+#[derive(Clone, Debug, Serialize)]
+pub struct PresenceReply {
+    /// How many users.
+    pub count: usize,
+    /// The first hundred by their ids: id and name.
+    #[serde(serialize_with = "named")]
+    pub users: Vec<(UserId, Arc<str>)>,
+}
+
+fn named<S: Serializer>(users: &[(UserId, Arc<str>)], serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Named<'a> {
+        user_id: &'a UserId,
+        user: &'a str,
+    }
+    serializer.collect_seq(users.iter().map(|(user_id, user)| Named { user_id, user }))
+}
+
 /// Where a session stands in a room that it just joined.
 #[derive(Clone, Debug, Serialize)]
 pub struct Standing {
@@ -169,11 +206,6 @@ impl Reply {
         }
         to_json(&Page { messages: &json_array(events), head, more })
     }
-}
-
-/// The notice that a user belongs to a room now, for all of the user's native sessions.
-pub fn member_added(room: &RoomName, user: &UserId, role: &str) -> ByteString {
-    to_json(&serde_json::json!({"type": "member_added", "room": room, "user_id": user, "role": role}))
 }
 
 /// Serialises what can't fail: our own types have text keys and no failing parts.

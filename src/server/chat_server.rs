@@ -9,10 +9,11 @@ use std::{
 };
 
 use actix::prelude::*;
+use bytestring::ByteString;
 
 use super::{
     WorkerId,
-    dispatcher::{Detached, Dispatcher, FellBehind, StopSessions},
+    dispatcher::{Audience, Detached, Dispatcher, FellBehind, Notify, StopSessions},
     room::{Entry, Room, RoomCommand},
 };
 use crate::{
@@ -36,6 +37,12 @@ const STATS: Duration = Duration::from_secs(60);
 pub struct ServerBounds {
     /// Whether a room appears by its first message.
     pub auto_create: bool,
+    /// Whether only admins may make rooms otherwise.
+    pub only_admins_create: bool,
+    /// Above so many sessions in a room nobody is told who is typing.
+    pub typing_members: usize,
+    /// Writers, each with rooms of its own.
+    pub lanes: usize,
     /// Commands waiting for it.
     pub queue: usize,
     /// Messages given to the writer.
@@ -77,7 +84,7 @@ pub(super) struct Worker {
 /// The actor.
 pub struct ChatServer {
     pub(super) store: Arc<Store>,
-    pub(super) writer: Addr<Writer>,
+    pub(super) writers: Vec<Addr<Writer>>,
     pub(super) bounds: ServerBounds,
     pub(super) stats: Arc<Stats>,
     pub(super) workers: Vec<Worker>,
@@ -90,28 +97,33 @@ pub struct ChatServer {
 }
 
 impl ChatServer {
-    /// Starts the ChatServer on one arbiter and its Writer on another; gives both addresses.
+    /// Starts the ChatServer on one arbiter and its Writers on another; gives their addresses.
     pub async fn start_on(
         arbiter: &ArbiterHandle,
         writer_arbiter: &ArbiterHandle,
         store: Arc<Store>,
         bounds: ServerBounds,
         stats: Arc<Stats>,
-    ) -> (Addr<Self>, Addr<Writer>) {
+    ) -> (Addr<Self>, Vec<Addr<Writer>>) {
         let writer_arbiter = writer_arbiter.clone();
-        let (give_writer, writer) = tokio::sync::oneshot::channel();
+        let (give_writers, writers) = tokio::sync::oneshot::channel();
         let server = Self::start_in_arbiter(arbiter, move |ctx| {
             ctx.set_mailbox_capacity(bounds.queue);
-            let listener = ctx.address().recipient();
-            // The ChatServer counts what it gave; the mailbox is larger, so that it is never what refuses.
+            // The ChatServer counts what it gave; the mailboxes are larger, so that they are never what refuses.
             let mailbox = bounds.writer_queue.saturating_add(1);
-            let writer = Writer::start_in(&writer_arbiter, Arc::clone(&store), bounds.writer, mailbox, listener);
-            drop(give_writer.send(writer.clone()));
+            let writers: Vec<_> = (0..bounds.lanes)
+                .map(|_| {
+                    let (store, stats) = (Arc::clone(&store), Arc::clone(&stats));
+                    let listener = ctx.address().recipient();
+                    Writer::start_in(&writer_arbiter, store, stats, bounds.writer, mailbox, listener)
+                })
+                .collect();
+            drop(give_writers.send(writers.clone()));
             let _guard = AbortOnPanic("chat server");
             let (rooms, makers) = (HashMap::new(), HashMap::new());
             Self {
                 store,
-                writer,
+                writers,
                 bounds,
                 stats,
                 workers: Vec::new(),
@@ -123,8 +135,8 @@ impl ChatServer {
             }
         });
         #[expect(clippy::expect_used, reason = "invariant: the closure above runs before its arbiter ends")]
-        let writer = writer.await.expect("the chat server starts");
-        (server, writer)
+        let writers = writers.await.expect("the chat server starts");
+        (server, writers)
     }
 
     /// Runs a command on its room, or keeps it until the room is read.
@@ -172,7 +184,24 @@ impl ChatServer {
         self.recent_bytes = self.recent_bytes.saturating_sub(freed);
         self.stats.rooms.set(self.rooms.len());
         self.stats.recent_bytes.set(self.recent_bytes);
+        let occupied = |entry: &&Entry| matches!(entry, Entry::Ready(room) if room.workers().next().is_some());
+        self.stats.occupied_rooms.set(self.rooms.values().filter(occupied).count());
+        self.stats.tick();
         self.makers.retain(|_, (_, since)| since.elapsed() < super::commands::HOUR);
+    }
+
+    /// Tells sessions something that may be lost.
+    pub(super) fn notify(&self, audience: Audience, notice: ByteString) {
+        let notify = Notify { audience, notice };
+        for dispatcher in self.dispatchers() {
+            if dispatcher.try_send(notify.clone()).is_err() {
+                tracing::debug!("a notice did not fit into a dispatcher's queue");
+            }
+        }
+    }
+
+    pub(super) fn dispatchers(&self) -> impl Iterator<Item = &Addr<Dispatcher>> {
+        self.workers.iter().filter_map(|worker| worker.dispatcher.as_ref())
     }
 
     /// Tells workers whose queue was full where the rooms stand that they missed something of.
@@ -227,7 +256,7 @@ impl Handler<StopSessions> for ChatServer {
     type Result = ();
 
     fn handle(&mut self, stop: StopSessions, _: &mut Context<Self>) {
-        for dispatcher in self.workers.iter().filter_map(|worker| worker.dispatcher.as_ref()) {
+        for dispatcher in self.dispatchers() {
             #[expect(clippy::disallowed_methods, reason = "one for each worker when the hub stops")]
             dispatcher.do_send(stop);
         }

@@ -10,14 +10,14 @@ use actix::prelude::*;
 
 use super::{
     chat_server::ChatServer,
-    dispatcher::{Attach, ToUser},
+    dispatcher::{Attach, Audience},
     handle::{Catchup, Create, Join, Open, OpenRoom, Post, Recent},
     room::{Entry, Room, RoomCommand, check_name},
 };
 use crate::{
-    protocol::{ErrorCode, RoomName, Seq, WireError, member_added},
+    protocol::{ErrorCode, RoomName, Seq, WireError, notice},
     room::{Input, Memory},
-    store::{Append, NewMessage, NewRoom, RoomKind, RoomRow, StoreError, UserKey},
+    store::{Append, NewMessage, NewRoom, Role, RoomKind, RoomRow, StoreError, UserKey},
 };
 
 /// The time in which a user's new rooms are counted.
@@ -80,11 +80,14 @@ impl ChatServer {
             RoomCommand::Open(Open { room: name, user, reply }) => {
                 let auto_create = self.bounds.auto_create;
                 let Some(room) = self.room_mut(&name) else { return };
-                let judged = room.judge(user.key, auto_create);
+                let judged = room.judge(user.right(), auto_create);
                 drop(reply.send(judged.map(|()| OpenRoom { key: room.key, head: room.log.head() })));
             }
             RoomCommand::Post(post) => self.post(post, ctx),
             RoomCommand::Create(create) => self.create(create, ctx),
+            RoomCommand::Change(change) => self.change(change, ctx),
+            RoomCommand::Typing(typing) => self.typing(typing),
+            RoomCommand::Presence(presence) => self.presence(presence),
         }
     }
 
@@ -92,7 +95,7 @@ impl ChatServer {
         let auto_create = self.bounds.auto_create;
         let dispatcher = self.workers.get(worker.0).and_then(|worker| worker.dispatcher.clone());
         let (Some(room), Some(dispatcher)) = (self.room_mut(&name), dispatcher) else { return };
-        let joined = room.judge(user.key, auto_create).map(|()| {
+        let joined = room.judge(user.right(), auto_create).map(|()| {
             // The session stands at its Dispatcher before the next event leaves: nothing after `head` can pass it by.
             #[expect(clippy::disallowed_methods, reason = "a session joins one room at a time")]
             dispatcher.do_send(Attach { session, room: name });
@@ -104,7 +107,7 @@ impl ChatServer {
     fn post(&mut self, post: Post, ctx: &mut Context<Self>) {
         let bounds = self.bounds;
         let Some(room) = self.room_mut(&post.room) else { return };
-        if let Err(error) = room.judge(post.user.key, bounds.auto_create) {
+        if let Err(error) = room.judge((post.user.key, post.admin), bounds.auto_create) {
             return drop(post.reply.send(Err(error)));
         }
         if let Some(held) = &mut room.held {
@@ -119,10 +122,11 @@ impl ChatServer {
         if self.stats.writer_queue.get() >= bounds.writer_queue {
             return drop(post.reply.send(Err(WireError::busy())));
         }
-        let Post { room, user, draft, received, reply } = post;
+        let Post { room, user, admin, draft, received, reply } = post;
+        let Some(writer) = self.writers.get(key.lane(self.writers.len())) else { return };
         self.stats.writer_queue.add(1);
-        let append = Append { message: NewMessage { room, key, rights, user, draft, received }, reply };
-        if let Err(SendError::Full(append) | SendError::Closed(append)) = self.writer.try_send(append) {
+        let append = Append { message: NewMessage { room, key, rights, user, admin, draft, received }, reply };
+        if let Err(SendError::Full(append) | SendError::Closed(append)) = writer.try_send(append) {
             self.stats.writer_queue.sub(1);
             drop(append.reply.send(Err(WireError::busy())));
         }
@@ -147,6 +151,9 @@ impl ChatServer {
     }
 
     fn create(&mut self, create: Create, ctx: &mut Context<Self>) {
+        if self.bounds.only_admins_create && !create.user.admin {
+            return drop(create.reply.send(Err(WireError::forbidden("only admins may make rooms here"))));
+        }
         let Some(room) = self.room_mut(&create.new.room) else { return };
         if room.key.is_some() || room.held.is_some() || room.workers().next().is_some() {
             return drop(create.reply.send(Err(room_exists())));
@@ -195,8 +202,8 @@ impl ChatServer {
     /// Judges messages again that were judged by rights which have changed since.
     pub(super) fn judge_again(&mut self, appends: Vec<Append>, ctx: &mut Context<Self>) {
         for Append { message, reply } in appends {
-            let NewMessage { room: name, user, draft, received, .. } = message;
-            let post = Post { room: name.clone(), user, draft, received, reply };
+            let NewMessage { room: name, user, admin, draft, received, .. } = message;
+            let post = Post { room: name.clone(), user, admin, draft, received, reply };
             if post.received.elapsed() > self.bounds.writer.timeout {
                 drop(post.reply.send(Err(WireError::unavailable())));
                 continue;
@@ -217,12 +224,8 @@ impl ChatServer {
 
     /// Whoever made a room learns of it on all open sessions.
     fn tell_owner(&self, create: &Create) {
-        let notice = ToUser { user: create.user.key, notice: member_added(&create.new.room, &create.user.id, "owner") };
-        for dispatcher in self.workers.iter().filter_map(|worker| worker.dispatcher.as_ref()) {
-            if dispatcher.try_send(notice.clone()).is_err() {
-                tracing::debug!("a notice did not fit into a dispatcher's queue");
-            }
-        }
+        let added = notice::member_added(&create.new.room, &create.user.id, Role::Owner.as_str());
+        self.notify(Audience::User(create.user.key, None), added);
     }
 }
 
@@ -261,14 +264,17 @@ impl Handler<Create> for ChatServer {
 impl Handler<Recent> for ChatServer {
     type Result = ();
 
-    fn handle(&mut self, Recent { room, after, reply }: Recent, _: &mut Context<Self>) {
+    fn handle(&mut self, Recent { room, user, after, reply }: Recent, _: &mut Context<Self>) {
         self.stats.server_queue.sub(1);
         let (events, bytes) = (self.bounds.page_events, self.bounds.page_bytes);
+        let auto_create = self.bounds.auto_create;
         let found = match self.room_mut(&room) {
-            Some(room) => Catchup { memory: room.log.recent_after(after, events, bytes), key: room.key },
-            None => Catchup { memory: Memory::NotHere, key: None },
+            Some(room) => room
+                .judge(user.right(), auto_create)
+                .map(|()| Catchup { memory: room.log.recent_after(after, events, bytes), key: room.key }),
+            None => Ok(Catchup { memory: Memory::NotHere, key: None }),
         };
-        drop(reply.send(Ok(found)));
+        drop(reply.send(found));
     }
 }
 

@@ -12,12 +12,12 @@ use actix::prelude::*;
 use bytestring::ByteString;
 use indexmap::{IndexMap, IndexSet};
 
-use super::{Outbox, SessionId, WorkerId, chat_server::ChatServer};
+use super::{Online, Outbox, SessionId, WorkerId, chat_server::ChatServer};
 use crate::{
     protocol::{CloseCode, RoomName, Seq},
     room::Numbered,
     stats::Stats,
-    store::UserKey,
+    store::{User, UserKey},
 };
 
 /// What a session receives.
@@ -42,6 +42,8 @@ pub enum ToSession {
     },
     /// Something for this user, which has no number and may be lost.
     Notice(ByteString),
+    /// The session was taken out of a room: its Outbox says of which.
+    Removed,
     /// Say goodbye and close.
     Close {
         /// Why.
@@ -58,7 +60,7 @@ pub struct Register {
     /// The session.
     pub session: SessionId,
     /// Whose it is.
-    pub user: UserKey,
+    pub user: Arc<User>,
     /// Where its frames go: the one clone that is ever used for them.
     pub recipient: Recipient<ToSession>,
     /// The counters of its queue.
@@ -114,12 +116,38 @@ pub(super) struct FellBehind {
     pub(super) rooms: Vec<(RoomName, Seq)>,
 }
 
-/// Something for all sessions of one user.
+/// Something that has no number and may be lost, for some sessions.
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
-pub(super) struct ToUser {
-    pub(super) user: UserKey,
+pub(super) struct Notify {
+    pub(super) audience: Audience,
     pub(super) notice: ByteString,
+}
+
+/// Who is told.
+#[derive(Clone)]
+pub(super) enum Audience {
+    /// All sessions of a user, but for one.
+    User(UserKey, Option<SessionId>),
+    /// All sessions in a room, but for those of a user.
+    Others(RoomName, UserKey),
+    /// All sessions of a room's members, and whoever else is in it.
+    Everybody(RoomName, Arc<[UserKey]>),
+}
+
+/// A user is a member of this room no longer: their sessions in it leave it before anything else happens there.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+pub(super) struct Eject {
+    pub(super) room: RoomName,
+    pub(super) user: UserKey,
+}
+
+/// Ask who is in a room on this worker.
+#[derive(Message)]
+#[rtype(result = "Vec<Arc<User>>")]
+pub(super) struct WhoIsHere {
+    pub(super) room: RoomName,
 }
 
 /// Tell every session to come back later, each at a time of its own, over `spread_ms`.
@@ -131,7 +159,7 @@ pub struct StopSessions {
 }
 
 struct Local {
-    user: UserKey,
+    user: Arc<User>,
     recipient: Recipient<ToSession>,
     outbox: Arc<Outbox>,
 }
@@ -149,6 +177,13 @@ impl Local {
         stats.session_queues.add(frames);
         true
     }
+
+    /// Notes a room as missed up to `head`.
+    fn miss(&self, room: &RoomName, head: Seq, stats: &Stats) {
+        if self.outbox.miss(room, head) {
+            stats.lagging.add(1);
+        }
+    }
 }
 
 /// The actor.
@@ -156,6 +191,7 @@ pub struct Dispatcher {
     worker: WorkerId,
     server: Addr<ChatServer>,
     stats: Arc<Stats>,
+    online: Arc<Online>,
     sessions: HashMap<SessionId, (Rc<Local>, HashSet<RoomName>)>,
     rooms: HashMap<RoomName, IndexMap<SessionId, Rc<Local>>>,
     users: HashMap<UserKey, IndexSet<SessionId>>,
@@ -163,11 +199,17 @@ pub struct Dispatcher {
 
 impl Dispatcher {
     /// A Dispatcher for this worker, which is to be started on its thread; `queue` is how many deliveries may wait.
-    pub fn start_on(worker: WorkerId, server: Addr<ChatServer>, stats: Arc<Stats>, queue: usize) -> Addr<Self> {
+    pub fn start_on(
+        worker: WorkerId,
+        server: Addr<ChatServer>,
+        stats: Arc<Stats>,
+        online: Arc<Online>,
+        queue: usize,
+    ) -> Addr<Self> {
         Self::create(move |ctx| {
             ctx.set_mailbox_capacity(queue);
             let (sessions, rooms, users) = (HashMap::new(), HashMap::new(), HashMap::new());
-            Self { worker, server, stats, sessions, rooms, users }
+            Self { worker, server, stats, online, sessions, rooms, users }
         })
     }
 
@@ -199,7 +241,8 @@ impl Handler<Register> for Dispatcher {
     type Result = ();
 
     fn handle(&mut self, Register { session, user, recipient, outbox }: Register, _: &mut Context<Self>) {
-        self.users.entry(user).or_default().insert(session);
+        self.online.enter(user.key);
+        self.users.entry(user.key).or_default().insert(session);
         self.sessions.insert(session, (Rc::new(Local { user, recipient, outbox }), HashSet::new()));
     }
 }
@@ -210,10 +253,14 @@ impl Handler<Unregister> for Dispatcher {
     fn handle(&mut self, Unregister { session }: Unregister, _: &mut Context<Self>) {
         let Some((local, rooms)) = self.sessions.remove(&session) else { return };
         self.stats.session_queues.sub(local.outbox.frames());
-        if let Some(sessions) = self.users.get_mut(&local.user) {
+        if local.outbox.has_missed() {
+            self.stats.lagging.sub(1);
+        }
+        self.online.leave(local.user.key);
+        if let Some(sessions) = self.users.get_mut(&local.user.key) {
             sessions.swap_remove(&session);
             if sessions.is_empty() {
-                self.users.remove(&local.user);
+                self.users.remove(&local.user.key);
             }
         }
         for room in &rooms {
@@ -263,7 +310,7 @@ impl Handler<Deliver> for Dispatcher {
             let queued = local.queue(whole.clone(), frames, bytes, &self.stats)
                 || local.queue(ToSession::Behind { room: room.clone(), head }, 1, 0, &self.stats);
             if !queued {
-                local.outbox.miss(&room, head);
+                local.miss(&room, head, &self.stats);
             }
         }
     }
@@ -276,23 +323,60 @@ impl Handler<FellBehind> for Dispatcher {
         for (room, head) in rooms {
             for local in self.rooms.get(&room).into_iter().flat_map(IndexMap::values) {
                 if !local.queue(ToSession::Behind { room: room.clone(), head }, 1, 0, &self.stats) {
-                    local.outbox.miss(&room, head);
+                    local.miss(&room, head, &self.stats);
                 }
             }
         }
     }
 }
 
-impl Handler<ToUser> for Dispatcher {
+impl Handler<Notify> for Dispatcher {
     type Result = ();
 
-    fn handle(&mut self, ToUser { user, notice }: ToUser, _: &mut Context<Self>) {
-        for session in self.users.get(&user).into_iter().flatten() {
-            if let Some((local, _)) = self.sessions.get(session) {
-                // Without a number it may be lost; a client reads GET /api/rooms again after a reconnect.
-                local.queue(ToSession::Notice(notice.clone()), 1, notice.len(), &self.stats);
+    fn handle(&mut self, Notify { audience, notice }: Notify, _: &mut Context<Self>) {
+        let of = |user: &UserKey| self.users.get(user).into_iter().flatten().copied();
+        let inside = |room: &RoomName| self.rooms.get(room).into_iter().flat_map(IndexMap::keys).copied();
+        let told: IndexSet<SessionId> = match &audience {
+            Audience::User(user, except) => of(user).filter(|session| Some(*session) != *except).collect(),
+            Audience::Others(room, user) => {
+                let theirs: IndexSet<_> = of(user).collect();
+                inside(room).filter(|session| !theirs.contains(session)).collect()
+            }
+            Audience::Everybody(room, members) => members.iter().flat_map(of).chain(inside(room)).collect(),
+        };
+        for (local, _) in told.iter().filter_map(|session| self.sessions.get(session)) {
+            // Without a number it may be lost; a client reads GET /api/me/rooms again after a reconnect.
+            local.queue(ToSession::Notice(notice.clone()), 1, notice.len(), &self.stats);
+        }
+    }
+}
+
+impl Handler<Eject> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, Eject { room, user }: Eject, _: &mut Context<Self>) {
+        let mut left = Vec::new();
+        for session in self.users.get(&user).into_iter().flatten().copied().collect::<Vec<_>>() {
+            let Some((local, rooms)) = self.sessions.get_mut(&session) else { continue };
+            // A session that asked to join and was not let in yet is told too: its answer may be on the way.
+            local.outbox.remove(&room);
+            drop(local.recipient.try_send(ToSession::Removed));
+            if rooms.remove(&room) {
+                self.detach(session, &room);
+                left.push(room.clone());
             }
         }
+        self.tell_detached(left);
+    }
+}
+
+impl Handler<WhoIsHere> for Dispatcher {
+    type Result = Vec<Arc<User>>;
+
+    fn handle(&mut self, WhoIsHere { room }: WhoIsHere, _: &mut Context<Self>) -> Vec<Arc<User>> {
+        let users = self.rooms.get(&room).into_iter().flat_map(IndexMap::values).map(|local| &local.user);
+        let distinct: IndexMap<UserKey, &Arc<User>> = users.map(|user| (user.key, user)).collect();
+        distinct.into_values().cloned().collect()
     }
 }
 

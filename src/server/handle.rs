@@ -1,18 +1,29 @@
 //! How sessions and HTTP ask the ChatServer: one handle each, with the one address that it uses for all it sends (a
 //! clone of an address has a place of its own in the queue, so a clone a command would undo the bound).
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix::prelude::*;
 use bytestring::ByteString;
+use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
-use super::{SessionId, WorkerId, chat_server::ChatServer};
+use super::{
+    SessionId, WorkerId,
+    chat_server::ChatServer,
+    dispatcher::{Dispatcher, WhoIsHere},
+};
 use crate::{
-    protocol::{Draft, Position, RoomName, Seq, Standing, Window, WireError},
+    protocol::{Draft, PresenceReply, Position, RoomName, Seq, Standing, Window, WireError},
     room::Memory,
     stats::Stats,
-    store::{EventPage, Posted, RoomKey, RoomKind, Store, User},
+    store::{
+        Changed, EventPage, Mark, Posted, ReadMarks, RoomChange, RoomKey, RoomKind, Store, User,
+    },
 };
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, WireError>>;
@@ -64,6 +75,8 @@ pub struct OpenRoom {
 pub(super) struct Post {
     pub(super) room: RoomName,
     pub(super) user: Arc<User>,
+    /// Whether an admin asks, in whoever's name.
+    pub(super) admin: bool,
     pub(super) draft: Draft,
     pub(super) received: Instant,
     pub(super) reply: Reply<Posted>,
@@ -89,11 +102,50 @@ pub struct CreateRoom {
     pub kind: RoomKind,
 }
 
+/// Somebody wants a room or its members changed.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct Change {
+    pub(super) room: RoomName,
+    pub(super) by: Arc<User>,
+    pub(super) change: RoomChange,
+    pub(super) reply: Reply<Changed>,
+}
+
+/// Somebody is typing.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct Typing {
+    pub(super) room: RoomName,
+    pub(super) user: Arc<User>,
+    pub(super) reply: Reply<()>,
+}
+
+/// Somebody wants to know who is in a room: the answer says whom to ask.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct Presence {
+    pub(super) room: RoomName,
+    pub(super) user: Arc<User>,
+    pub(super) reply: Reply<Vec<Addr<Dispatcher>>>,
+}
+
+/// A user has read a room up to here: for their other sessions.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct TellRead {
+    pub(super) room: RoomName,
+    pub(super) user: Arc<User>,
+    pub(super) seq: Seq,
+    pub(super) except: Option<SessionId>,
+}
+
 /// A session that catches up asks for what memory has after its cursor.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Recent {
     pub(super) room: RoomName,
+    pub(super) user: Arc<User>,
     pub(super) after: Seq,
     pub(super) reply: Reply<Catchup>,
 }
@@ -107,16 +159,27 @@ pub struct Catchup {
     pub key: Option<RoomKey>,
 }
 
+/// The longest that a worker may take to say who is in a room.
+const PRESENCE_WAIT: Duration = Duration::from_secs(2);
+/// Users that an answer names.
+const PRESENCE_USERS: usize = 100;
+
 /// The ChatServer for one session, or for one worker's HTTP. Shared, not cloned.
 pub struct ServerHandle {
     server: Addr<ChatServer>,
+    marks: Addr<ReadMarks>,
     stats: Arc<Stats>,
 }
 
 impl ServerHandle {
-    /// A handle with an address of its own.
-    pub fn new(server: Addr<ChatServer>, stats: Arc<Stats>) -> Self {
-        Self { server, stats }
+    /// A handle with addresses of its own.
+    pub fn new(server: Addr<ChatServer>, marks: Addr<ReadMarks>, stats: Arc<Stats>) -> Self {
+        Self { server, marks, stats }
+    }
+
+    /// Another one, for another session.
+    pub fn another(&self) -> Self {
+        Self::new(self.server.clone(), self.marks.clone(), Arc::clone(&self.stats))
     }
 
     /// Joins a room for a session that is registered with its worker's Dispatcher.
@@ -141,15 +204,16 @@ impl ServerHandle {
     }
 
     /// Gives a message to the hub at once; the answer comes when it is stored. Messages given one after the other are
-    /// stored in that order.
+    /// stored in that order. `admin` says whether an admin asks, be it in somebody else's name.
     pub fn post(
         &self,
         user: Arc<User>,
+        admin: bool,
         room: RoomName,
         draft: Draft,
     ) -> Result<oneshot::Receiver<Result<Posted, WireError>>, WireError> {
         let (reply, answer) = oneshot::channel();
-        self.give(Post { room, user, draft, received: Instant::now(), reply })?;
+        self.give(Post { room, user, admin, draft, received: Instant::now(), reply })?;
         Ok(answer)
     }
 
@@ -177,10 +241,61 @@ impl ServerHandle {
         Ok((page, head))
     }
 
-    /// Asks memory for what comes after a cursor.
-    pub async fn catch_up(&self, room: RoomName, after: Seq) -> Result<Catchup, WireError> {
+    /// Changes a room or its members, where the asker's role allows it.
+    pub async fn change(&self, by: Arc<User>, room: RoomName, change: RoomChange) -> Result<Changed, WireError> {
         let (reply, answer) = oneshot::channel();
-        self.give(Recent { room, after, reply })?;
+        self.give(Change { room, by, change, reply })?;
+        answer.await.unwrap_or_else(|_| Err(WireError::unavailable()))
+    }
+
+    /// Tells the others in a room that the user is typing, if that is to be told now.
+    pub async fn typing(&self, user: Arc<User>, room: RoomName) -> Result<(), WireError> {
+        let (reply, answer) = oneshot::channel();
+        self.give(Typing { room, user, reply })?;
+        answer.await.unwrap_or_else(|_| Err(WireError::unavailable()))
+    }
+
+    /// Who is in a room now, on this node.
+    pub async fn presence(&self, user: Arc<User>, room: RoomName) -> Result<PresenceReply, WireError> {
+        let (reply, answer) = oneshot::channel();
+        self.give(Presence { room: room.clone(), user, reply })?;
+        let workers = answer.await.unwrap_or_else(|_| Err(WireError::unavailable()))?;
+        let asking = workers.iter().map(|worker| worker.send(WhoIsHere { room: room.clone() }));
+        let answers = tokio::time::timeout(PRESENCE_WAIT, join_all(asking)).await.map_err(|_| WireError::busy())?;
+        let mut here = HashMap::new();
+        for user in answers.into_iter().flatten().flatten() {
+            here.insert(user.key, user);
+        }
+        let mut users: Vec<_> = here.values().map(|user| (user.id.clone(), Arc::clone(&user.name))).collect();
+        users.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let count = users.len();
+        users.truncate(PRESENCE_USERS);
+        Ok(PresenceReply { count, users })
+    }
+
+    /// Stores how far a user has read a room, and tells their other sessions. Gives the marker, at most the room's head.
+    pub async fn read(
+        &self,
+        user: Arc<User>,
+        room: RoomName,
+        seq: Seq,
+        session: Option<SessionId>,
+    ) -> Result<Seq, WireError> {
+        let OpenRoom { key, head } = self.open(Arc::clone(&user), room.clone()).await?;
+        let (key, seq) = (key.ok_or_else(WireError::room_not_found)?, seq.min(head));
+        let (reply, answer) = oneshot::channel();
+        let mark = Mark { room: key, user: user.key, seq, reply };
+        self.marks.try_send(mark).map_err(|_| WireError::busy())?;
+        answer.await.unwrap_or_else(|_| Err(WireError::unavailable()))?;
+        // What may be lost needs no place in a queue that is full.
+        drop(self.give(TellRead { room, user, seq, except: session }));
+        Ok(seq)
+    }
+
+    /// Asks memory for what comes after a cursor, where the user may (still) read it.
+    pub async fn catch_up(&self, user: Arc<User>, room: RoomName, after: Seq) -> Result<Catchup, WireError> {
+        let (reply, answer) = oneshot::channel();
+        self.give(Recent { room, user, after, reply })?;
         answer.await.unwrap_or_else(|_| Err(WireError::unavailable()))
     }
 

@@ -7,12 +7,15 @@ mod commands;
 mod dispatcher;
 mod effects;
 mod handle;
+mod members;
+mod online;
 mod outbox;
 mod room;
 
 pub use chat_server::{ChatServer, RegisterWorker, ServerBounds};
 pub use dispatcher::{Detach, Dispatcher, Register, StopSessions, ToSession, Unregister};
 pub use handle::{Catchup, CreateRoom, Joined, OpenRoom, ServerHandle};
+pub use online::Online;
 pub use outbox::Outbox;
 
 /// A socket's session, unique as long as the process lives.

@@ -2,7 +2,7 @@
 //! live on one thread; the atomics are there because messages between actors must be `Send`.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -20,13 +20,16 @@ pub struct Outbox {
     most_bytes: usize,
     /// Rooms of which something was not queued, and how far they have got: at most as many as are joined.
     missed: Mutex<HashMap<RoomName, Seq>>,
+    /// Rooms that the session was taken out of and does not know of yet: at most as many as are joined.
+    removed: Mutex<HashSet<RoomName>>,
 }
 
 impl Outbox {
     /// An empty queue with its bounds.
     pub fn new(most_frames: usize, most_bytes: usize) -> Self {
-        let (frames, bytes, missed) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(HashMap::new()));
-        Self { frames, bytes, most_frames, most_bytes, missed }
+        let (frames, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let (missed, removed) = (Mutex::new(HashMap::new()), Mutex::new(HashSet::new()));
+        Self { frames, bytes, most_frames, most_bytes, missed, removed }
     }
 
     /// Counts frames in; `false`, and nothing counted, where they are too many. Once something was missed, nothing more
@@ -48,13 +51,25 @@ impl Outbox {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Notes that a room has got to `head` without this session.
-    pub(super) fn miss(&self, room: &RoomName, head: Seq) {
+    /// Notes that a room has got to `head` without this session; says whether it is the first that was missed.
+    pub(super) fn miss(&self, room: &RoomName, head: Seq) -> bool {
         let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = missed.is_empty();
         match missed.get_mut(room) {
             Some(known) => *known = head.max(*known),
             None => drop(missed.insert(room.clone(), head)),
         }
+        first
+    }
+
+    /// Notes that the session is in this room no longer: nothing more of it may be sent.
+    pub(super) fn remove(&self, room: &RoomName) {
+        self.removed.lock().unwrap_or_else(PoisonError::into_inner).insert(room.clone());
+    }
+
+    /// Rooms that the session was taken out of since the last call.
+    pub fn take_removed(&self) -> HashSet<RoomName> {
+        std::mem::take(&mut *self.removed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Frames that are queued.
@@ -70,7 +85,7 @@ impl Outbox {
         std::mem::take(&mut *self.missed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn has_missed(&self) -> bool {
+    pub(super) fn has_missed(&self) -> bool {
         !self.missed.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 }

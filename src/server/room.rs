@@ -1,18 +1,24 @@
 //! One room in the ChatServer's memory: its row, its log, who is where, and who may do what. No I/O.
 
-use std::{collections::HashSet, time::Instant};
+use std::{
+    collections::{HashMap, HashSet},
+    time::{Duration, Instant},
+};
 
 use bytestring::ByteString;
 
 use super::{
     WorkerId,
-    handle::{Create, Join, Joined, Open, Post},
+    handle::{Change, Create, Join, Joined, Open, Post, Presence, Typing},
 };
 use crate::{
     protocol::{Epoch, Position, RoomName, Seq, Standing, WireError},
     room::{Cursor, RecentBounds, RoomLog, Start},
     store::{RoomKey, RoomKind, RoomRow, UserKey},
 };
+
+/// A member's typing is told at most once in this time.
+const TYPING_PAUSE: Duration = Duration::from_secs(3);
 
 /// A room's place in memory.
 pub(super) enum Entry {
@@ -33,6 +39,9 @@ pub(super) enum RoomCommand {
     Open(Open),
     Post(Post),
     Create(Create),
+    Change(Change),
+    Typing(Typing),
+    Presence(Presence),
 }
 
 impl RoomCommand {
@@ -40,6 +49,9 @@ impl RoomCommand {
         match self {
             Self::Join(Join { room, .. }) | Self::Open(Open { room, .. }) | Self::Post(Post { room, .. }) => room,
             Self::Create(Create { new, .. }) => &new.room,
+            Self::Change(Change { room, .. })
+            | Self::Typing(Typing { room, .. })
+            | Self::Presence(Presence { room, .. }) => room,
         }
     }
 
@@ -50,6 +62,9 @@ impl RoomCommand {
             Self::Open(Open { reply, .. }) => drop(reply.send(Err(error))),
             Self::Post(Post { reply, .. }) => drop(reply.send(Err(error))),
             Self::Create(Create { reply, .. }) => drop(reply.send(Err(error))),
+            Self::Change(Change { reply, .. }) => drop(reply.send(Err(error))),
+            Self::Typing(Typing { reply, .. }) => drop(reply.send(Err(error))),
+            Self::Presence(Presence { reply, .. }) => drop(reply.send(Err(error))),
         }
     }
 }
@@ -67,6 +82,8 @@ pub(super) struct Room {
     pub(super) log: RoomLog<ByteString>,
     /// Sessions in the room, by worker.
     attached: Vec<u32>,
+    /// Who said lately that they are typing.
+    typing: HashMap<UserKey, Instant>,
     /// Messages that wait for the row to be made or read again.
     pub(super) held: Option<Vec<Post>>,
     pub(super) used: Instant,
@@ -85,6 +102,7 @@ impl Room {
             members: HashSet::new(),
             log: RoomLog::new(head, bounds),
             attached: Vec::new(),
+            typing: HashMap::new(),
             held: None,
             used: Instant::now(),
         };
@@ -99,8 +117,11 @@ impl Room {
         (self.kind, self.members) = (kind, HashSet::from([owner]));
     }
 
-    /// The row as it was just read.
+    /// The row as it was read, unless a newer reading was quicker.
     pub(super) fn take_row(&mut self, row: RoomRow) {
+        if self.key.is_some() && row.rights < self.rights {
+            return;
+        }
         let RoomRow { key, kind, rights, epoch, first, members, .. } = row;
         (self.key, self.kind, self.rights, self.epoch, self.first, self.members) =
             (Some(key), kind, rights, epoch, first, members);
@@ -108,13 +129,13 @@ impl Room {
 
     /// Whether the user may read and write here. A room that may not be known of looks like one that is not there,
     /// where rooms don't appear by themselves.
-    pub(super) fn judge(&self, user: UserKey, auto_create: bool) -> Result<(), WireError> {
+    pub(super) fn judge(&self, (user, admin): (UserKey, bool), auto_create: bool) -> Result<(), WireError> {
         if self.key.is_none() && !auto_create {
             Err(WireError::room_not_found())
-        } else if self.kind == RoomKind::Public || self.members.contains(&user) {
+        } else if admin || self.kind == RoomKind::Public || self.members.contains(&user) {
             Ok(())
         } else if auto_create {
-            Err(forbidden("this room is for its members"))
+            Err(WireError::forbidden("this room is for its members"))
         } else {
             Err(WireError::room_not_found())
         }
@@ -142,6 +163,19 @@ impl Room {
         Joined { standing: Standing { head, epoch: self.epoch.clone(), replay, reset }, sent }
     }
 
+    /// Whether a user's typing is to be told now: not twice within the time that the design gives, nor where too many
+    /// would be told.
+    pub(super) fn tells_typing(&mut self, user: UserKey, most_sessions: usize) -> bool {
+        let now = Instant::now();
+        self.typing.retain(|_, since| now.saturating_duration_since(*since) < TYPING_PAUSE);
+        let sessions: usize = self.attached.iter().map(|count| usize::try_from(*count).unwrap_or(usize::MAX)).sum();
+        if sessions > most_sessions || self.typing.contains_key(&user) {
+            return false;
+        }
+        self.typing.insert(user, now);
+        true
+    }
+
     /// Counts a session out.
     pub(super) fn detach(&mut self, worker: WorkerId) {
         if let Some(count) = self.attached.get_mut(worker.0) {
@@ -160,12 +194,7 @@ impl Room {
     }
 }
 
-/// [`crate::protocol::ErrorCode::Forbidden`]
-pub(super) fn forbidden(why: &'static str) -> WireError {
-    WireError::new(crate::protocol::ErrorCode::Forbidden, why)
-}
-
 /// The name of a room that may not be made by users.
 pub(super) fn check_name(room: &RoomName) -> Result<(), WireError> {
-    if room.is_reserved() { Err(forbidden("names that start with #, $, dm: or hub: are reserved")) } else { Ok(()) }
+    if room.is_reserved() { Err(WireError::forbidden("names that start with #, $, dm: or hub: are reserved")) } else { Ok(()) }
 }

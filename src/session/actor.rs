@@ -24,6 +24,7 @@ use crate::{
         SUBPROTOCOL, WireError,
     },
     server::{Outbox, Register, ServerHandle, SessionId, Unregister},
+    stats::Gauge,
     worker::{SignedIn, Worker},
 };
 
@@ -86,7 +87,7 @@ impl Session {
         let limits = &worker.config.limits;
         Self {
             id: SessionId(rand::random()),
-            server: Rc::new(ServerHandle::new(worker.server.clone(), Arc::clone(&worker.stats))),
+            server: Rc::new(worker.handle.another()),
             outbox: Arc::new(Outbox::new(limits.session_queue_frames, limits.session_queue_bytes)),
             bucket: Bucket::new(limits.commands_per_second, limits.commands_burst),
             worker,
@@ -115,6 +116,9 @@ impl Session {
 
     /// Says something in the session's dialect, if that has words for it.
     pub(super) fn say(&self, reply: &Reply, ctx: &mut Ctx) {
+        if let Reply::Error { error, .. } = reply {
+            self.worker.stats.refused(error.code);
+        }
         if let Some(frame) = self.dialect.encode(reply).filter(|_| !self.closed) {
             ctx.text(frame);
         }
@@ -149,6 +153,13 @@ impl Session {
         }
     }
 
+    fn dialect_gauge(&self) -> &Gauge {
+        match self.dialect {
+            Dialect::Native => &self.worker.stats.native,
+            Dialect::Plain { .. } => &self.worker.stats.plain,
+        }
+    }
+
     fn welcome(&mut self, ctx: &mut Ctx) {
         if let Some(awaiting) = self.awaiting.take() {
             ctx.cancel_future(awaiting);
@@ -156,12 +167,13 @@ impl Session {
         let Some(SignedIn { user, expires_in }) = self.signed_in().cloned() else { return };
         let register = Register {
             session: self.id,
-            user: user.key,
+            user: Arc::clone(&user),
             recipient: ctx.address().recipient(),
             outbox: Arc::clone(&self.outbox),
         };
         #[expect(clippy::disallowed_methods, reason = "one for each session, to its own thread")]
         self.worker.dispatcher.do_send(register);
+        self.dialect_gauge().add(1);
         // A native client comes back with a new token; a plain one can't know that it should.
         let grace = match self.dialect {
             Dialect::Native => TOKEN_GRACE,
@@ -176,7 +188,7 @@ impl Session {
             user: user.name.to_string(),
             user_id: user.id.clone(),
             protocol: SUBPROTOCOL,
-            features: &["data", "history", "resume"],
+            features: &["data", "history", "presence", "read", "resume", "typing"],
             limits: Limits {
                 message_chars: limits.message_chars,
                 data_bytes: limits.data_bytes,
@@ -335,6 +347,7 @@ impl Actor for Session {
     fn stopped(&mut self, _: &mut Ctx) {
         self.worker.stats.sessions.sub(1);
         if self.signed_in().is_some() {
+            self.dialect_gauge().sub(1);
             #[expect(clippy::disallowed_methods, reason = "one for each session, to its own thread")]
             self.worker.dispatcher.do_send(Unregister { session: self.id });
         }

@@ -9,7 +9,7 @@ use super::actor::{Ctx, Session};
 use crate::{
     protocol::{
         CloseCode, Command, Dialect, Draft, ErrorCode, Position, Reply, Request, RequestId, ResumeRoom, RoomName,
-        Standing, Window, WireError,
+        Seq, Standing, Window, WireError,
     },
     server::{Detach, Joined},
     store::User,
@@ -33,6 +33,9 @@ impl Session {
                 Command::Leave { room } => self.leave(id, room, ctx),
                 Command::Send { room, draft } => self.send(id, user, room, draft, ctx),
                 Command::History { room, window, limit } => self.history(id, user, room, window, limit, ctx),
+                Command::Read { room, seq } => self.read_up_to(id, user, room, seq, ctx),
+                Command::Typing { room } => self.typing(id, user, room, ctx),
+                Command::Presence { room } => self.presence(id, user, room, ctx),
                 Command::Ping => self.say(&Reply::Pong { id }, ctx),
                 Command::Pong => {}
             }
@@ -76,6 +79,11 @@ impl Session {
         self.hold(
             joining,
             move |session, joined, ctx| match joined {
+                // Taken out of it before the answer came: the Dispatcher may have let it in since.
+                Ok(_) if !session.is_in(&room) => {
+                    session.forget(&room);
+                    session.refuse(id, removed(), ctx);
+                }
                 Ok(joined) => {
                     let standing = joined.standing.clone();
                     session.say(&Reply::Joined { id, room: room.clone(), standing }, ctx);
@@ -140,9 +148,17 @@ impl Session {
         };
         self.hold(
             joining,
-            move |session, (answers, refused), ctx| {
+            move |session, (mut answers, refused), ctx| {
                 for room in refused {
                     session.forget(&room);
+                }
+                for (_, answer) in &mut answers {
+                    if let Ok((room, _)) = answer
+                        && !session.is_in(room)
+                    {
+                        session.forget(room);
+                        *answer = Err(removed());
+                    }
                 }
                 let standing = |answer: &JoinAnswer| -> Result<Standing, WireError> {
                     answer.as_ref().map(|(_, joined)| joined.standing.clone()).map_err(Clone::clone)
@@ -158,22 +174,23 @@ impl Session {
     }
 
     fn leave(&mut self, id: Option<RequestId>, room: RoomName, ctx: &mut Ctx) {
-        if !self.rooms.contains_key(&room) {
+        if !self.is_in(&room) {
             return self.refuse(id, not_joined(), ctx);
         }
         self.forget(&room);
-        self.say(&Reply::Left { id, room }, ctx);
+        self.say(&Reply::Done { id, room }, ctx);
     }
 
     fn send(&mut self, id: Option<RequestId>, user: Arc<User>, room: RoomName, draft: Draft, ctx: &mut Ctx) {
-        if !self.rooms.contains_key(&room) {
+        if !self.is_in(&room) {
             return self.refuse(id, not_joined(), ctx);
         }
         if self.unstored >= self.worker.config.limits.pending_commands {
             return self.refuse(id, WireError::busy(), ctx);
         }
         let client_id = draft.client_id.clone();
-        let stored = match self.server.post(user, room.clone(), draft) {
+        let admin = user.admin;
+        let stored = match self.server.post(user, admin, room.clone(), draft) {
             Ok(stored) => stored,
             Err(error) => return self.refuse(id, error, ctx),
         };
@@ -214,6 +231,46 @@ impl Session {
             ctx,
         );
     }
+}
+
+impl Session {
+    fn read_up_to(&mut self, id: Option<RequestId>, user: Arc<User>, room: RoomName, seq: Seq, ctx: &mut Ctx) {
+        let (server, name, session) = (Rc::clone(&self.server), room.clone(), self.id);
+        let marking = async move { server.read(user, name, seq, Some(session)).await };
+        let done = move |session: &mut Self, marked, ctx: &mut Ctx| match marked {
+            Ok(seq) => session.say(&Reply::Read { id, room, seq }, ctx),
+            Err(error) => session.refuse(id, error, ctx),
+        };
+        self.hold(marking, done, ctx);
+    }
+
+    fn typing(&mut self, id: Option<RequestId>, user: Arc<User>, room: RoomName, ctx: &mut Ctx) {
+        if !self.is_in(&room) {
+            return self.refuse(id, not_joined(), ctx);
+        }
+        let (server, name) = (Rc::clone(&self.server), room.clone());
+        let telling = async move { server.typing(user, name).await };
+        let done = move |session: &mut Self, told, ctx: &mut Ctx| match told {
+            Ok(()) => session.say(&Reply::Done { id, room }, ctx),
+            Err(error) => session.refuse(id, error, ctx),
+        };
+        self.hold(telling, done, ctx);
+    }
+
+    fn presence(&mut self, id: Option<RequestId>, user: Arc<User>, room: RoomName, ctx: &mut Ctx) {
+        let (server, name) = (Rc::clone(&self.server), room.clone());
+        let asking = async move { server.presence(user, name).await };
+        let done = move |session: &mut Self, presence, ctx: &mut Ctx| match presence {
+            Ok(presence) => session.say(&Reply::Presence { id, room, presence }, ctx),
+            Err(error) => session.refuse(id, error, ctx),
+        };
+        self.hold(asking, done, ctx);
+    }
+}
+
+/// Of a room whose joining was overtaken by the user's removal.
+pub(super) fn removed() -> WireError {
+    WireError::forbidden("you were removed from this room")
 }
 
 fn not_joined() -> WireError {

@@ -6,7 +6,10 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 use actix::prelude::*;
 use bytestring::ByteString;
 
-use super::actor::{Ctx, Session};
+use super::{
+    actor::{Ctx, Session},
+    commands::removed,
+};
 use crate::{
     protocol::{CloseCode, Dialect, Epoch, ErrorCode, Reply, RoomName, Seq, WireError},
     room::{Cursor, Memory, Next, Numbered},
@@ -33,6 +36,7 @@ enum State {
 impl Session {
     /// Makes a place for a room that is being joined.
     pub(super) fn expect_room(&mut self, room: &RoomName) -> Result<(), WireError> {
+        self.drop_removed();
         let most = self.worker.config.limits.rooms_per_session;
         if self.rooms.len() >= most && !self.rooms.contains_key(room) {
             return Err(WireError::new(ErrorCode::RoomLimit, format!("a session can join {most} rooms")));
@@ -41,6 +45,18 @@ impl Session {
         let state = State::Joining { early: Vec::new(), head: Seq(0) };
         self.rooms.insert(room.clone(), JoinedRoom { generation, state });
         Ok(())
+    }
+
+    /// Whether the session is in this room, or about to be.
+    pub(super) fn is_in(&mut self, room: &RoomName) -> bool {
+        self.drop_removed();
+        self.rooms.contains_key(room)
+    }
+
+    /// Forgets the rooms that the user was taken out of: whatever of them is still on its way goes nowhere (P7).
+    fn drop_removed(&mut self) -> bool {
+        let removed = self.outbox.take_removed();
+        removed.iter().filter(|room| self.rooms.remove(room).is_some()).count() > 0
     }
 
     /// The room is joined and the client knows it: older events first, then those that came early, then live ones.
@@ -116,8 +132,9 @@ impl Session {
 
     fn read(&mut self, room: RoomName, generation: u64, after: Seq, ctx: &mut Ctx) {
         let (server, store, name) = (Rc::clone(&self.server), Arc::clone(&self.worker.store), room.clone());
+        let Some(user) = self.signed_in().map(|signed_in| Arc::clone(&signed_in.user)) else { return };
         let read = async move {
-            let recent = server.catch_up(name.clone(), after).await?;
+            let recent = server.catch_up(user, name.clone(), after).await?;
             match (recent.memory, recent.key) {
                 (Memory::Events(events), _) => Ok(events),
                 (Memory::NotHere, Some(key)) => Ok(store.read_after(key, &name, after).await?.to_vec()),
@@ -125,6 +142,7 @@ impl Session {
             }
         };
         ctx.spawn(read.into_actor(self).map(move |page: Result<_, WireError>, session, ctx| {
+            session.drop_removed();
             let Some(JoinedRoom { generation: now, state: State::Joined { cursor, .. } }) =
                 session.rooms.get_mut(&room)
             else {
@@ -157,6 +175,7 @@ impl Session {
             return;
         }
         self.worker.stats.lagged.add(1);
+        self.worker.stats.lagging.sub(1);
         for (room, head) in missed {
             if self.rooms.contains_key(&room) {
                 self.say(&Reply::Lagged { room: room.clone(), reset: None }, ctx);
@@ -175,6 +194,10 @@ impl Handler<ToSession> for Session {
     type Result = ();
 
     fn handle(&mut self, message: ToSession, ctx: &mut Ctx) {
+        if self.drop_removed() && self.dialect != Dialect::Native {
+            self.say(&Reply::Error { id: None, error: removed() }, ctx);
+            self.close(CloseCode::Policy, 0, ctx);
+        }
         match message {
             ToSession::Events { room, events, bytes } => {
                 self.release(events.len(), bytes);
@@ -190,6 +213,7 @@ impl Handler<ToSession> for Session {
                     ctx.text(notice);
                 }
             }
+            ToSession::Removed => {}
             ToSession::Close { code, after_ms } => self.close(code, after_ms, ctx),
         }
         self.recover(ctx);

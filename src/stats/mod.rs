@@ -1,57 +1,39 @@
-//! Counters and gauges, written by every thread and read by the log's regular line. Each queue of the config has its
-//! gauge here. Relaxed atomics: a reading is a snapshot of each number on its own.
+//! A node's numbers: counters and gauges, written by every thread, read by the log's regular line, the stats endpoint
+//! (`report`) and Prometheus (`prometheus`). Each queue of the config has its gauge here. Relaxed atomics: a reading is a
+//! snapshot of each number on its own.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+mod metric;
+mod prometheus;
+mod rates;
+mod report;
 
-/// A number that goes up.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
+use std::time::Instant;
 
-impl Counter {
-    /// Adds to it.
-    pub fn add(&self, n: usize) {
-        self.0.fetch_add(u64::try_from(n).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
+pub(crate) use metric::histogram;
+pub use metric::{Counter, Distribution, Gauge};
+pub use prometheus::CONTENT_TYPE;
 
-    /// The sum so far.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// A number that goes up and down.
-#[derive(Debug, Default)]
-pub struct Gauge(AtomicI64);
-
-impl Gauge {
-    /// Raises it.
-    pub fn add(&self, n: usize) {
-        self.0.fetch_add(i64::try_from(n).unwrap_or(i64::MAX), Ordering::Relaxed);
-    }
-
-    /// Lowers it.
-    pub fn sub(&self, n: usize) {
-        self.0.fetch_sub(i64::try_from(n).unwrap_or(i64::MAX), Ordering::Relaxed);
-    }
-
-    /// Sets it.
-    pub fn set(&self, n: usize) {
-        self.0.store(i64::try_from(n).unwrap_or(i64::MAX), Ordering::Relaxed);
-    }
-
-    /// What it stands at.
-    pub fn get(&self) -> usize {
-        usize::try_from(self.0.load(Ordering::Relaxed)).unwrap_or(0)
-    }
-}
+use self::rates::Rates;
+use crate::protocol::ErrorCode;
 
 /// All of a node's numbers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Stats {
+    /// The node's name, made at its start.
+    pub node: String,
+    started: Instant,
     /// Open sockets, authenticated or not.
     pub sessions: Gauge,
+    /// Authenticated sessions of the native dialect.
+    pub native: Gauge,
+    /// Authenticated sessions of the plain dialect.
+    pub plain: Gauge,
+    /// Users with a session.
+    pub users: Gauge,
     /// Rooms in the ChatServer's memory.
     pub rooms: Gauge,
+    /// Rooms with a session in them; counted once a second.
+    pub occupied_rooms: Gauge,
     /// Bytes of recent events in memory.
     pub recent_bytes: Gauge,
     /// Commands waiting for the ChatServer.
@@ -62,19 +44,77 @@ pub struct Stats {
     pub dispatcher_queue: Gauge,
     /// Frames queued for sessions.
     pub session_queues: Gauge,
+    /// Read markers waiting to be stored.
+    pub read_marks: Gauge,
+    /// Passwords that are being hashed or wait for it.
+    pub password_checks: Gauge,
+    /// Sessions that missed something and have not drained since.
+    pub lagging: Gauge,
     /// Sessions that fell behind and were made to catch up, so far.
     pub lagged: Counter,
     /// Messages stored, so far.
     pub stored: Counter,
     /// Frames of room events given to sessions, so far.
     pub delivered: Counter,
+    /// Messages in one transaction of the writer.
+    pub batches: Distribution,
+    /// Microseconds that a transaction of the writer took.
+    pub commits: Distribution,
+    errors: [Counter; ErrorCode::ALL.len()],
+    rates: Rates,
 }
 
 impl Stats {
+    /// Numbers of a node that starts now.
+    pub fn new() -> Self {
+        Self {
+            node: format!("{:08x}", rand::random::<u32>()),
+            started: Instant::now(),
+            sessions: Gauge::default(),
+            native: Gauge::default(),
+            plain: Gauge::default(),
+            users: Gauge::default(),
+            rooms: Gauge::default(),
+            occupied_rooms: Gauge::default(),
+            recent_bytes: Gauge::default(),
+            server_queue: Gauge::default(),
+            writer_queue: Gauge::default(),
+            dispatcher_queue: Gauge::default(),
+            session_queues: Gauge::default(),
+            read_marks: Gauge::default(),
+            password_checks: Gauge::default(),
+            lagging: Gauge::default(),
+            lagged: Counter::default(),
+            stored: Counter::default(),
+            delivered: Counter::default(),
+            batches: Distribution::new([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0]),
+            commits: Distribution::new([250.0, 500.0, 1e3, 2e3, 4e3, 8e3, 16e3, 64e3, 256e3, 1e6]),
+            errors: [const { Counter::new() }; ErrorCode::ALL.len()],
+            rates: Rates::default(),
+        }
+    }
+
+    /// Counts a refusal that a client was told, over a socket or HTTP.
+    pub fn refused(&self, code: ErrorCode) {
+        if let Some((_, counter)) = self.errors().find(|(known, _)| *known == code) {
+            counter.add(1);
+        }
+    }
+
+    fn errors(&self) -> impl Iterator<Item = (ErrorCode, &Counter)> {
+        ErrorCode::ALL.into_iter().zip(&self.errors)
+    }
+
+    /// Takes the sample of a second, from which the rates come.
+    pub fn tick(&self) {
+        self.rates.tick(self.stored.get(), self.delivered.get());
+    }
+
     /// One line for the log.
     pub fn log(&self) {
         tracing::info!(
             sessions = self.sessions.get(),
+            users = self.users.get(),
             rooms = self.rooms.get(),
             recent_bytes = self.recent_bytes.get(),
             server_queue = self.server_queue.get(),
@@ -86,5 +126,11 @@ impl Stats {
             delivered = self.delivered.get(),
             "stats"
         );
+    }
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Self::new()
     }
 }

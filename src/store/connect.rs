@@ -1,30 +1,12 @@
-//! Opening the database: the file's lock, the writing and the reading connections, the schema. SQLite only, so far.
-//!
-//! P1 rests on the writing connection's `journal_mode=WAL` and `synchronous=FULL`; each new connection is asked what it
-//! really has, since a pragma that does not take effect gives no error.
+//! Opening the database, whichever it is: SQLite's file (`sqlite`) or a PostgreSQL server (`postgres`).
 
-use std::{
-    collections::HashMap,
-    fs::{self, File, TryLockError},
-    io::{self, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
-    path::{Path, PathBuf},
-    process,
-    sync::Mutex,
-    time::Duration,
-};
+use std::{collections::HashMap, io, sync::Mutex, time::Duration};
 
-use migration::{Migrator, MigratorTrait};
-use sea_orm::{
-    ConnectOptions, Database, DatabaseConnection,
-    sqlx::{
-        self, Connection,
-        sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
-    },
-};
+use sea_orm::DatabaseConnection;
+use tokio::runtime::Runtime;
 
-use super::{Store, StoreError, events::SharedReads, health};
-use crate::config::DatabaseConfig;
+use super::{Store, StoreError, events::SharedReads, postgres, sqlite};
+use crate::config::{DatabaseConfig, DatabaseUrl};
 
 /// Why the database can't be opened. The messages are for whoever starts the hub.
 #[derive(Debug, thiserror::Error)]
@@ -46,16 +28,16 @@ pub enum OpenError {
         owner: String,
     },
     /// It is not there, where nothing may be made.
-    #[error("{path}: no database here yet; start the hub once, or run `hubbub migrate`")]
+    #[error("{place}: no database here yet; start the hub once, or run `hubbub migrate`")]
     Missing {
-        /// The database file.
-        path: String,
+        /// The database file or server.
+        place: String,
     },
-    /// It is no database, or one that can't be brought to this version's schema.
-    #[error("{path}: {source}")]
+    /// It is no database, or one that can't be reached or brought to this version's schema.
+    #[error("{place}: {source}")]
     Database {
-        /// The database file.
-        path: String,
+        /// The database file or server, without its password.
+        place: String,
         /// Why.
         source: StoreError,
     },
@@ -74,56 +56,48 @@ pub struct StoreBounds {
     pub catch_up_reads: usize,
 }
 
+/// Where the data is, and what must live as long as the connections to it.
+pub(super) enum Home {
+    /// A file, locked.
+    Sqlite(sqlite::Locked),
+    /// A server, and the threads that drive its sockets: a socket belongs to the runtime that opened it, and a worker
+    /// that is busy would hold up everybody whose connection it happened to open.
+    Postgres(Option<Runtime>),
+}
+
 impl Store {
-    /// Opens the database, takes its lock and brings it to this version's schema.
+    /// Opens the database for a hub: on SQLite takes its lock; brings it to this version's schema.
     pub async fn open(config: &DatabaseConfig, bounds: StoreBounds) -> Result<Self, OpenError> {
-        let path = file_of(config);
-        let shown = || path.display().to_string();
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::create_dir_all(folder)
-            .map_err(|source| OpenError::Folder { path: folder.display().to_string(), source })?;
-        let lock = take_lock(&path)?;
-        let failed = |source: StoreError| OpenError::Database { path: shown(), source };
-        let write = Database::connect(writing(config, &path)).await.map_err(|error| failed(error.into()))?;
-        Migrator::up(&write, None).await.map_err(|error| failed(error.into()))?;
-        let read = connect_reading(config, &path).await.map_err(failed)?;
-        tracing::info!(path = shown(), journal_mode = "wal", synchronous = "full", "database open");
-        Ok(Self {
-            write,
-            read,
-            bounds,
-            known_users: Mutex::new(HashMap::new()),
-            reads: SharedReads::new(bounds.catch_up_reads),
-            file: path.clone(),
-            lock,
+        match &config.url {
+            DatabaseUrl::Sqlite(path) => sqlite::open(config, path, bounds).await,
+            DatabaseUrl::Postgres(url) => postgres::open(config, url, bounds).await,
+        }
+    }
+
+    /// Opens the database for a command of the operator's, beside a hub that may be running on it.
+    pub async fn open_beside(config: &DatabaseConfig, bounds: StoreBounds) -> Result<Self, OpenError> {
+        match (Self::open(config, bounds).await, &config.url) {
+            (Err(OpenError::InUse { .. }), DatabaseUrl::Sqlite(path)) => {
+                sqlite::open_beside(config, path, bounds).await
+            }
+            (opened, _) => opened,
+        }
+    }
+
+    /// Opens a connection that only reads, beside a hub that may be running; says where it leads.
+    pub(super) async fn peek(config: &DatabaseConfig) -> Result<(DatabaseConnection, String), OpenError> {
+        Ok(match &config.url {
+            DatabaseUrl::Sqlite(path) => (sqlite::peek(config, path).await?, path.display().to_string()),
+            DatabaseUrl::Postgres(url) => (postgres::peek(config, url).await?, postgres::place(url)),
         })
     }
 
-    /// Whether the file that is open still stands where the next start will look for it: what is written into one that was
-    /// deleted or moved is as good as lost.
-    pub(super) fn check_file(&self) -> Result<(), StoreError> {
-        let same = self.lock.metadata().and_then(|open| {
-            let there = fs::metadata(&self.file)?;
-            Ok((open.dev(), open.ino()) == (there.dev(), there.ino()))
-        });
-        match same {
-            Ok(true) => Ok(()),
-            _ => Err(StoreError::Unavailable(format!("{} was deleted or replaced", self.file.display()))),
-        }
+    pub(super) fn new(write: DatabaseConnection, read: DatabaseConnection, bounds: StoreBounds, home: Home) -> Self {
+        let reads = SharedReads::new(bounds.catch_up_reads);
+        Self { write, read, bounds, known_users: Mutex::new(HashMap::new()), reads, home }
     }
 
-    /// Opens a connection that only reads, beside a hub that may be running.
-    pub(super) async fn peek(config: &DatabaseConfig) -> Result<DatabaseConnection, OpenError> {
-        let path = file_of(config);
-        if !path.exists() {
-            return Err(OpenError::Missing { path: path.display().to_string() });
-        }
-        connect_reading(config, &path)
-            .await
-            .map_err(|source| OpenError::Database { path: path.display().to_string(), source })
-    }
-
-    /// Closes the connections; the last one folds the write-ahead log into the file.
+    /// Closes the connections; SQLite's last one folds the write-ahead log into the file.
     pub async fn close(&self) {
         for connection in [&self.read, &self.write] {
             if let Err(error) = connection.close_by_ref().await {
@@ -133,105 +107,21 @@ impl Store {
     }
 }
 
-/// The file that `database.url` names.
-pub fn file_of(config: &DatabaseConfig) -> PathBuf {
-    PathBuf::from(config.url.trim_start_matches("sqlite://"))
-}
-
-/// The process that has the database open, as far as the file beside it tells.
+/// The process of the hub that has the database open, as far as a file beside SQLite's tells.
 pub fn owner_of(config: &DatabaseConfig) -> Option<u32> {
-    fs::read_to_string(owner_file(&file_of(config))).ok()?.trim().parse().ok()
-}
-
-fn owner_file(database: &Path) -> PathBuf {
-    let mut path = database.as_os_str().to_owned();
-    path.push(".pid");
-    path.into()
-}
-
-/// Takes the lock of the file itself (SQLite's own locks are of another kind), makes it where it is not there, for its
-/// owner's eyes alone, and writes down who has it.
-fn take_lock(database: &Path) -> Result<File, OpenError> {
-    let failed = |source| OpenError::Folder { path: database.display().to_string(), source };
-    let options = || File::options().create(true).truncate(false).write(true).mode(0o600).to_owned();
-    let file = options().read(true).open(database).map_err(failed)?;
-    let owner = owner_file(database);
-    match file.try_lock() {
-        Ok(()) => {
-            let written = options().truncate(true).open(&owner).and_then(|mut file| write!(file, "{}", process::id()));
-            written.map_err(failed)?;
-            Ok(file)
-        }
-        Err(TryLockError::WouldBlock) => {
-            let owner = fs::read_to_string(&owner).unwrap_or_default();
-            let owner = if owner.is_empty() { owner } else { format!(" (process {owner})") };
-            Err(OpenError::InUse { path: database.display().to_string(), owner })
-        }
-        Err(TryLockError::Error(source)) => Err(failed(source)),
+    match &config.url {
+        DatabaseUrl::Sqlite(path) => sqlite::owner_of(path),
+        DatabaseUrl::Postgres(_) => None,
     }
 }
 
-fn common(config: &DatabaseConfig, path: &Path) -> ConnectOptions {
-    let mut options = ConnectOptions::new(format!("sqlite://{}", path.display()));
-    options
-        .sqlx_logging(false)
-        .record_stmt_in_spans(false)
-        .test_before_acquire(false)
-        .connect_timeout(config.read_timeout)
-        .acquire_timeout(config.read_timeout)
-        .idle_timeout(None)
-        .max_lifetime(None);
-    options
-}
-
-/// The path is set here, not by the url, in which `?` and `%` would mean something.
-fn sqlite(path: &Path) -> impl Fn(SqliteConnectOptions) -> SqliteConnectOptions + Send + Sync + 'static {
-    let path = path.to_owned();
-    move |options| {
-        options
-            .filename(&path)
-            // A lock that somebody else holds is our own queue's matter after this.
-            .busy_timeout(Duration::from_millis(500))
-            .pragma("cache_size", "-8192")
-            .pragma("temp_store", "memory")
+impl Drop for Store {
+    fn drop(&mut self) {
+        // A runtime must not be waited for by another one's thread.
+        if let Home::Postgres(runtime) = &mut self.home
+            && let Some(runtime) = runtime.take()
+        {
+            runtime.shutdown_background();
+        }
     }
-}
-
-fn writing(config: &DatabaseConfig, path: &Path) -> ConnectOptions {
-    let mut options = common(config, path);
-    let base = sqlite(path);
-    options.max_connections(1).min_connections(1);
-    options.map_sqlx_sqlite_opts(move |options| {
-        base(options).create_if_missing(true).journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full)
-    });
-    options.map_sqlx_sqlite_pool_opts(|pool| {
-        pool.after_connect(|connection, _| {
-            Box::pin(async move {
-                let found: (String, i64) = sqlx::query_as(health::DURABILITY).fetch_one(connection).await?;
-                if found == ("wal".into(), health::FULL) {
-                    return Ok(());
-                }
-                let message = format!("the writing connection has journal_mode and synchronous {found:?}");
-                Err(sqlx::Error::Configuration(message.into()))
-            })
-        })
-        // SQLite ends a transaction by itself when COMMIT finds no room on the disk, and sqlx goes on counting it as open:
-        // what it begins next would be a savepoint, whose RELEASE commits nothing. Such a connection is replaced. The
-        // ping lets a queued rollback run first.
-        .after_release(|connection, _| {
-            Box::pin(async move {
-                connection.ping().await?;
-                Ok(!connection.is_in_transaction())
-            })
-        })
-    });
-    options
-}
-
-async fn connect_reading(config: &DatabaseConfig, path: &Path) -> Result<DatabaseConnection, StoreError> {
-    let mut options = common(config, path);
-    let base = sqlite(path);
-    options.max_connections(config.readers).min_connections(1);
-    options.map_sqlx_sqlite_opts(move |options| base(options).read_only(true));
-    Ok(Database::connect(options).await?)
 }

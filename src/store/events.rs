@@ -19,7 +19,7 @@ use sea_orm::{
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 
-use super::{RoomKey, Store, StoreError, within};
+use super::{RoomKey, Store, StoreError};
 use crate::{
     protocol::{ClientId, Event, EventKind, Message, RoomName, Seq, UserId, Window},
     room::Numbered,
@@ -49,8 +49,9 @@ impl SharedReads {
     }
 }
 
+/// One row of a room's log, with its sender's id.
 #[derive(FromQueryResult)]
-struct EventRow {
+pub(super) struct EventRow {
     seq: i64,
     kind: String,
     name: String,
@@ -62,7 +63,7 @@ struct EventRow {
 }
 
 impl EventRow {
-    fn into_event(self, room: &RoomName) -> Event {
+    pub(super) fn into_event(self, room: &RoomName) -> Event {
         let (seq, timestamp) = (Seq(self.seq), self.created_at.into());
         let kind = match self.kind.as_str() {
             "message" => self.into_message().map_or_else(
@@ -122,7 +123,7 @@ impl Store {
     }
 
     async fn page_after(&self, room: RoomKey, name: &RoomName, after: Seq) -> Read {
-        within(self.bounds.read_timeout, async {
+        self.within(async {
             let _permit = self.reads.permits.acquire().await.map_err(|_| StoreError::Unavailable("closed".into()))?;
             let (events, _) = self.read(room, name, Side::After(after), self.bounds.page_events).await?;
             Ok::<_, StoreError>(Arc::from(events))
@@ -153,7 +154,7 @@ impl Store {
             };
             Ok::<_, StoreError>(EventPage { events: events.into_iter().map(|event| event.event).collect(), more })
         };
-        within(self.bounds.read_timeout, page).await
+        self.within(page).await
     }
 
     /// Events in ascending order, and whether there are more on that side.

@@ -1,26 +1,39 @@
-//! Everything that is in the database. The only place that names sea_orm. One connection writes, others read; each call
-//! has a timeout, and every error says whether the database or the statement is at fault.
+//! Everything that is in the database, SQLite or PostgreSQL. The only place that names sea_orm. Some connections write,
+//! others read; each call has a timeout, and every error says whether the database or the statement is at fault.
 //!
 //! `writer` owns the way of messages (group commit); `append` is its SQL; the rest are reads and rare small writes.
 
 mod append;
+mod append_postgres;
+mod append_sqlite;
 mod connect;
 mod events;
 mod health;
+mod members;
+mod postgres;
+mod read_marks;
 mod rooms;
 mod settings;
+mod sqlite;
 mod users;
 mod writer;
 
-use std::{collections::HashMap, fs::File, future::Future, sync::Mutex, time::Duration};
+use std::{collections::HashMap, future::Future, sync::Mutex, time::Duration};
 
-use sea_orm::{DatabaseConnection, DbErr, RuntimeErr, sqlx};
+use futures_util::future::Either;
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DbBackend, DbErr, RuntimeErr, SqliteTransactionMode, Statement,
+    TransactionOptions, Value, sqlx,
+};
 
-pub use connect::{OpenError, StoreBounds, file_of, owner_of};
+use connect::Home;
+pub use connect::{OpenError, StoreBounds, owner_of};
 pub use events::EventPage;
 pub use health::Health;
-pub use rooms::{NewRoom, RoomKind, RoomRow, RoomSummary};
-pub use users::{User, UserKey};
+pub use members::{ChangeError, Changed, MemberSummary, Role, RoomChange};
+pub use read_marks::{Mark, ReadMarks};
+pub use rooms::{MyRoom, NewRoom, RoomKind, RoomRow, RoomSummary};
+pub use users::{Account, User, UserKey};
 pub use writer::{Append, NewMessage, PostReply, Posted, Probe, Stored, Writer, WriterBounds, WriterState};
 
 use crate::protocol::Timestamp;
@@ -29,18 +42,38 @@ use crate::protocol::Timestamp;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RoomKey(i64);
 
+impl RoomKey {
+    /// Which of so many lanes of the writer the room's messages take: always the same.
+    pub fn lane(self, lanes: usize) -> usize {
+        usize::try_from(self.0.unsigned_abs()).unwrap_or(0).checked_rem(lanes).unwrap_or(0)
+    }
+}
+
 /// The database, open. Shared by all threads in an `Arc`.
 pub struct Store {
-    /// One connection: SQLite has one writer at a time, and its order is ours.
+    /// On SQLite one connection: it has one writer at a time, and its order is ours.
     write: DatabaseConnection,
     read: DatabaseConnection,
     bounds: StoreBounds,
     /// Users seen lately, so that a reconnect asks nothing of the database.
-    known_users: Mutex<HashMap<crate::protocol::UserId, (UserKey, String)>>,
+    known_users: Mutex<HashMap<crate::protocol::UserId, users::Known>>,
     reads: events::SharedReads,
-    file: std::path::PathBuf,
-    /// The file, locked as long as the store lives: a second process refuses to start on it.
-    lock: File,
+    home: Home,
+}
+
+impl Store {
+    /// Waits for a call at most as long as a read may take.
+    async fn within<T, E: Into<StoreError>>(&self, call: impl Future<Output = Result<T, E>>) -> Result<T, StoreError> {
+        within(self.bounds.read_timeout, self.at_home(call)).await
+    }
+
+    /// Runs a call on the database's own runtime, where it has one.
+    fn at_home<F: Future>(&self, call: F) -> impl Future<Output = F::Output> {
+        match &self.home {
+            Home::Postgres(Some(runtime)) => Either::Left(postgres::on(runtime, call)),
+            Home::Postgres(None) | Home::Sqlite(_) => Either::Right(call),
+        }
+    }
 }
 
 /// Why a call failed.
@@ -68,14 +101,10 @@ impl From<StoreError> for crate::protocol::WireError {
 
 impl From<DbErr> for StoreError {
     fn from(error: DbErr) -> Self {
-        use sqlx::Error::{ColumnDecode, ColumnNotFound, Database, Decode, Encode};
         let refused = match &error {
-            DbErr::Exec(RuntimeErr::SqlxError(source)) | DbErr::Query(RuntimeErr::SqlxError(source)) => match &**source
-            {
-                Database(source) => source.code().is_some_and(|code| is_refusal(&code)),
-                ColumnDecode { .. } | ColumnNotFound(_) | Decode(_) | Encode(_) => true,
-                _ => false,
-            },
+            DbErr::Exec(RuntimeErr::SqlxError(source)) | DbErr::Query(RuntimeErr::SqlxError(source)) => {
+                is_refused(source)
+            }
             DbErr::Type(_) | DbErr::Json(_) | DbErr::TryIntoErr { .. } => true,
             _ => false,
         };
@@ -83,10 +112,54 @@ impl From<DbErr> for StoreError {
     }
 }
 
+/// Whether an error speaks of the statement and its values, not of the database.
+fn is_refused(error: &sqlx::Error) -> bool {
+    use sqlx::Error::{ColumnDecode, ColumnNotFound, Database, Decode, Encode};
+    match error {
+        Database(source) => source.code().is_some_and(|code| is_refusal(&code)),
+        ColumnDecode { .. } | ColumnNotFound(_) | Decode(_) | Encode(_) => true,
+        _ => false,
+    }
+}
+
 /// SQLite's primary result codes that speak of the statement: ERROR, TOOBIG, CONSTRAINT, MISMATCH, RANGE. The others
 /// (BUSY, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, NOTADB…) speak of the database. <https://sqlite.org/rescode.html>
+/// PostgreSQL's are the SQLSTATE classes of data (22), constraints (23), limits (54) and triggers' own (P0).
+/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
 fn is_refusal(code: &str) -> bool {
+    if code.len() == 5 {
+        return ["22", "23", "54", "P0"].iter().any(|class| code.starts_with(class));
+    }
     code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 1 | 18 | 19 | 20 | 25))
+}
+
+/// A statement with `?` for its values, in the words of this connection's database.
+fn statement(connection: &impl ConnectionTrait, sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
+    let backend = connection.get_database_backend();
+    if backend != DbBackend::Postgres {
+        return Statement::from_sql_and_values(backend, sql, values);
+    }
+    let mut numbered = String::with_capacity(sql.len().saturating_add(16));
+    for (n, part) in sql.split('?').enumerate() {
+        if n > 0 {
+            numbered.push_str(&format!("${n}"));
+        }
+        numbered.push_str(part);
+    }
+    Statement::from_sql_and_values(backend, numbered, values)
+}
+
+/// `one,one,…`: as many as there are rows.
+fn repeated(one: &str, times: usize) -> String {
+    vec![one; times].join(",")
+}
+
+/// A transaction that writes: SQLite takes its lock at once, since a later upgrade fails where somebody else has written.
+fn immediate() -> TransactionOptions {
+    TransactionOptions {
+        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+        ..TransactionOptions::default()
+    }
 }
 
 /// The wall clock.

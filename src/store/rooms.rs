@@ -6,12 +6,14 @@ use chrono::{DateTime, Utc};
 use entity::{member, room};
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect, TransactionTrait,
+    ColumnTrait, Condition, ConnectionTrait, DbErr, EntityTrait, ExprTrait, FromQueryResult, QueryFilter, QueryOrder,
+    QueryResult, QuerySelect, TransactionTrait, Value,
     sea_query::{Expr, OnConflict, Query},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
-use super::{RoomKey, Store, StoreError, UserKey, within};
+use super::{Role, RoomKey, Store, StoreError, User, UserKey, events::EventRow};
 use crate::protocol::{Epoch, RoomName, Seq, Timestamp};
 
 /// Who may join a room.
@@ -25,7 +27,8 @@ pub enum RoomKind {
 }
 
 impl RoomKind {
-    fn as_str(self) -> &'static str {
+    /// The kind's name, on the wire and in the table.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Public => "public",
             Self::Private => "private",
@@ -33,7 +36,7 @@ impl RoomKind {
     }
 
     /// What an older or newer version wrote and this one does not know is closed to all but members.
-    fn parse(text: &str) -> Self {
+    pub(super) fn parse(text: &str) -> Self {
         if text == "public" { Self::Public } else { Self::Private }
     }
 }
@@ -57,6 +60,13 @@ pub struct RoomRow {
     pub epoch: Epoch,
     /// Who belongs to it, where that decides about joining: empty for a public room.
     pub members: HashSet<UserKey>,
+}
+
+impl RoomRow {
+    /// Whether only members may join.
+    pub fn is_private(&self) -> bool {
+        self.kind == RoomKind::Private
+    }
 }
 
 /// A room that is to be made.
@@ -95,6 +105,57 @@ pub struct RoomSummary {
     pub last_at: Option<Timestamp>,
 }
 
+/// A room that one is a member of.
+#[derive(Clone, Debug, Serialize)]
+pub struct MyRoom {
+    /// The name.
+    pub name: String,
+    /// What people read.
+    pub title: String,
+    /// Who may join.
+    pub kind: RoomKind,
+    /// The newest event.
+    pub head: Seq,
+    /// Which history the numbers belong to.
+    pub epoch: String,
+    /// As what one is a member.
+    pub role: Role,
+    /// The last event that one has read.
+    pub read_seq: Seq,
+    /// Messages after it.
+    pub unread: i64,
+    /// The newest message, as it went out.
+    pub last_message: Option<Box<RawValue>>,
+}
+
+impl MyRoom {
+    fn read(row: &QueryResult) -> Result<Self, DbErr> {
+        let name: String = row.try_get("", "name")?;
+        let head = Seq(row.try_get("", "last_seq")?);
+        let count: i64 = row.try_get("", "message_count")?;
+        let read: Option<i64> = row.try_get("", "read_ordinal")?;
+        let last_message = match row.try_get::<Option<i64>>("", "l_seq")? {
+            None => None,
+            Some(_) => {
+                let known = RoomName::parse(&name).map_err(|error| DbErr::Type(error.to_string()))?;
+                let event = EventRow::from_query_result(row, "l_")?.into_event(&known).encode();
+                RawValue::from_string(event.to_string()).ok()
+            }
+        };
+        Ok(Self {
+            title: row.try_get("", "title")?,
+            kind: RoomKind::parse(&row.try_get::<String>("", "kind")?),
+            head,
+            epoch: row.try_get("", "epoch")?,
+            role: Role::parse(&row.try_get::<String>("", "role")?),
+            read_seq: Seq(row.try_get("", "read_seq")?),
+            unread: count.saturating_sub(read.unwrap_or(0)),
+            last_message,
+            name,
+        })
+    }
+}
+
 impl From<room::Model> for RoomSummary {
     fn from(row: room::Model) -> Self {
         Self {
@@ -113,7 +174,7 @@ impl From<room::Model> for RoomSummary {
 impl Store {
     /// The room of this name, with its members where they decide about joining.
     pub async fn room(&self, name: &RoomName) -> Result<Option<RoomRow>, StoreError> {
-        within(self.bounds.read_timeout, async {
+        self.within(async {
             let find = room::Entity::find().filter(room::Column::Name.eq(name.as_str()));
             let Some(row) = find.one(&self.read).await? else { return Ok(None) };
             let kind = RoomKind::parse(&row.kind);
@@ -149,8 +210,8 @@ impl Store {
             created_at: Set(now),
             ..Default::default()
         };
-        within(self.bounds.read_timeout, async {
-            let transaction = self.write.begin().await?;
+        self.within(async {
+            let transaction = self.write.begin_with_options(super::immediate()).await?;
             let once = OnConflict::column(room::Column::Name).do_nothing().to_owned();
             let made = room::Entity::insert(row).on_conflict(once).exec_without_returning(&transaction).await?;
             if made == 0 {
@@ -162,7 +223,8 @@ impl Store {
             let owner = member::ActiveModel {
                 room_id: Set(room.id),
                 user_id: Set(new.owner.0),
-                role: Set("owner".to_owned()),
+                role: Set(Role::Owner.as_str().to_owned()),
+                read_seq: Set(0),
                 joined_at: Set(now),
             };
             member::Entity::insert(owner).exec_without_returning(&transaction).await?;
@@ -174,26 +236,63 @@ impl Store {
 
     /// The room as HTTP shows it.
     pub async fn room_summary(&self, key: RoomKey) -> Result<Option<RoomSummary>, StoreError> {
-        let row = within(self.bounds.read_timeout, room::Entity::find_by_id(key.0).one(&self.read)).await?;
+        let row = self.within(room::Entity::find_by_id(key.0).one(&self.read)).await?;
         Ok(row.map(RoomSummary::from))
     }
 
     /// Rooms that this user may join, by name, after a name; one more than `limit` says that there are more.
-    pub async fn rooms(&self, user: UserKey, after: &str, limit: u64) -> Result<Vec<RoomSummary>, StoreError> {
+    pub async fn rooms(&self, user: &User, after: &str, limit: u64) -> Result<Vec<RoomSummary>, StoreError> {
         let own = Query::select()
             .expr(Expr::col(member::Column::RoomId))
             .from(member::Entity)
-            .and_where(member::Column::UserId.eq(user.0))
+            .and_where(member::Column::UserId.eq(user.key.0))
             .to_owned();
         let open = Condition::any()
             .add(room::Column::Kind.eq(RoomKind::Public.as_str()))
             .add(room::Column::Id.in_subquery(own));
+        if user.admin {
+            return self.all_rooms(after, limit).await;
+        }
         let find = room::Entity::find()
             .filter(room::Column::Name.gt(after))
             .filter(open)
             .order_by_asc(room::Column::Name)
             .limit(limit)
             .all(&self.read);
-        Ok(within(self.bounds.read_timeout, find).await?.into_iter().map(RoomSummary::from).collect())
+        Ok(self.within(find).await?.into_iter().map(RoomSummary::from).collect())
+    }
+
+    /// All rooms, by name, after a name.
+    pub async fn all_rooms(&self, after: &str, limit: u64) -> Result<Vec<RoomSummary>, StoreError> {
+        let find = room::Entity::find().filter(room::Column::Name.gt(after)).order_by_asc(room::Column::Name);
+        Ok(self.within(find.limit(limit).all(&self.read)).await?.into_iter().map(RoomSummary::from).collect())
+    }
+
+    /// Rooms that this user is a member of, by name, after a name; one more than `limit` says that there are more.
+    pub async fn my_rooms(&self, user: UserKey, after: &str, limit: u64) -> Result<Vec<MyRoom>, StoreError> {
+        const LATEST: &str = "SELECT x.seq FROM hub_message x WHERE x.room_id = r.id AND x.ordinal IS NOT NULL";
+        let sql = format!(
+            "SELECT r.name, r.title, r.kind, r.last_seq, r.message_count, r.epoch, m.role, m.read_seq, \
+             (SELECT x.ordinal FROM hub_message x WHERE x.room_id = r.id AND x.ordinal IS NOT NULL \
+              AND x.seq <= m.read_seq ORDER BY x.seq DESC LIMIT 1) AS read_ordinal, \
+             l.seq AS l_seq, l.kind AS l_kind, l.name AS l_name, l.client_id AS l_client_id, l.content AS l_content, \
+             l.data AS l_data, l.created_at AS l_created_at, u.external_id AS l_external_id \
+             FROM hub_member m JOIN hub_room r ON r.id = m.room_id \
+             LEFT JOIN hub_message l ON l.room_id = r.id AND l.seq = ({LATEST} ORDER BY x.seq DESC LIMIT 1) \
+             LEFT JOIN hub_user u ON u.id = l.user_id WHERE m.user_id = ? AND r.name > ? ORDER BY r.name LIMIT ?"
+        );
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let values = [Value::from(user.0), Value::from(after), Value::from(limit)];
+        let rows = self.within(self.read.query_all_raw(super::statement(&self.read, &sql, values))).await?;
+        rows.iter().map(|row| MyRoom::read(row).map_err(StoreError::from)).collect()
+    }
+
+    /// Gives every room another epoch, after the database was restored from a backup: cursors of the lost time get a reset.
+    /// Raises the rights, so that a hub that runs all the same reads its rooms again.
+    pub async fn new_epoch(&self) -> Result<u64, StoreError> {
+        let renew = room::Entity::update_many()
+            .col_expr(room::Column::Epoch, Epoch::random().as_str().into())
+            .col_expr(room::Column::Rights, Expr::col(room::Column::Rights).add(1));
+        Ok(self.within(renew.exec(&self.write)).await?.rows_affected)
     }
 }

@@ -3,7 +3,7 @@
 use entity::setting;
 use sea_orm::{ActiveValue::Set, EntityTrait, sea_query::OnConflict};
 
-use super::{OpenError, Store, StoreError, connect, within};
+use super::{OpenError, Store, StoreError};
 use crate::config::DatabaseConfig;
 
 impl Store {
@@ -13,20 +13,16 @@ impl Store {
         let insert = setting::Entity::insert(row)
             .on_conflict(OnConflict::column(setting::Column::Key).do_nothing().to_owned())
             .exec_without_returning(&self.write);
-        within(self.bounds.read_timeout, insert).await?;
+        self.within(insert).await?;
         let find = setting::Entity::find_by_id(key.to_owned()).one(&self.write);
-        let found = within(self.bounds.read_timeout, find).await?;
+        let found = self.within(find).await?;
         found.map(|row| row.value).ok_or_else(|| StoreError::Refused(format!("setting {key} did not stay")))
     }
 
     /// A setting read beside a hub that may be running; `None` where it was never made.
     pub async fn peek_setting(config: &DatabaseConfig, key: &str) -> Result<Option<String>, OpenError> {
-        let connection = Self::peek(config).await?;
+        let (connection, place) = Self::peek(config).await?;
         let found = setting::Entity::find_by_id(key.to_owned()).one(&connection).await;
-        let failed = |error: sea_orm::DbErr| OpenError::Database {
-            path: connect::file_of(config).display().to_string(),
-            source: error.into(),
-        };
-        found.map(|row| row.map(|row| row.value)).map_err(failed)
+        found.map(|row| row.map(|row| row.value)).map_err(|error| OpenError::Database { place, source: error.into() })
     }
 }

@@ -1,20 +1,28 @@
-//! Users: found by the app's id, made when first seen.
+//! Users: found by the app's id, made when first seen or added to a room; and the hub's own accounts.
 
-use std::sync::{Arc, PoisonError};
+use std::{
+    sync::{Arc, PoisonError},
+    time::{Duration, Instant},
+};
 
 use entity::user;
 use sea_orm::{
     ActiveModelTrait,
     ActiveValue::{Set, Unchanged},
-    ColumnTrait, EntityTrait, QueryFilter,
+    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
     sea_query::OnConflict,
 };
 
-use super::{Store, StoreError, within};
-use crate::protocol::UserId;
+use super::{Store, StoreError};
+use crate::protocol::{Timestamp, UserId};
 
 /// How many users are remembered; past it all are forgotten and looked up again.
 const KNOWN_USERS: usize = 100_000;
+/// How long: after it a role that an operator has given or taken is seen.
+const KNOWN_FOR: Duration = Duration::from_secs(5);
+
+const ADMIN: &str = "admin";
+const USER: &str = "user";
 
 /// A user's row id; never leaves the hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,49 +37,172 @@ pub struct User {
     pub id: UserId,
     /// Their name, as the token has it.
     pub name: Arc<str>,
+    /// Whether they may do everything.
+    pub admin: bool,
+}
+
+impl User {
+    /// What rights are judged by.
+    pub fn right(&self) -> (UserKey, bool) {
+        (self.key, self.admin)
+    }
+}
+
+/// What is remembered of a user.
+#[derive(Clone)]
+pub(super) struct Known {
+    key: UserKey,
+    name: Arc<str>,
+    admin: bool,
+    since: Instant,
+}
+
+/// A user as the operator sees one.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// Their id.
+    pub id: String,
+    /// Their name.
+    pub name: String,
+    /// Whether they may do everything.
+    pub admin: bool,
+    /// Whether it is an account of the hub's own, with a password.
+    pub has_password: bool,
+    /// When they were first seen.
+    pub created_at: Timestamp,
 }
 
 impl Store {
-    /// The user's row; `None` where there is none and `make` is off. A new name is written down.
+    /// The user whose token says so; `None` where there is none and `make` is off. A new name is written down.
     pub async fn user(&self, id: UserId, name: Arc<str>, make: bool) -> Result<Option<User>, StoreError> {
         let known = self.known_users.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
-        let key = match known {
-            Some((key, known_name)) if known_name == *name => key,
-            _ => {
-                let Some(key) = within(self.bounds.read_timeout, self.find_or_make(&id, &name, make)).await? else {
-                    return Ok(None);
-                };
-                let mut users = self.known_users.lock().unwrap_or_else(PoisonError::into_inner);
-                if users.len() >= KNOWN_USERS {
-                    users.clear();
-                }
-                users.insert(id.clone(), (key, name.to_string()));
-                key
-            }
-        };
-        Ok(Some(User { key, id, name }))
+        if let Some(known) = known.filter(|known| known.name == name && known.since.elapsed() < KNOWN_FOR) {
+            return Ok(Some(User { key: known.key, id, name, admin: known.admin }));
+        }
+        let Some(row) = self.within(self.find_named(&id, &name, make)).await? else { return Ok(None) };
+        let (key, admin) = (UserKey(row.id), row.role == ADMIN);
+        let mut users = self.known_users.lock().unwrap_or_else(PoisonError::into_inner);
+        if users.len() >= KNOWN_USERS {
+            users.clear();
+        }
+        users.insert(id.clone(), Known { key, name: Arc::clone(&name), admin, since: Instant::now() });
+        Ok(Some(User { key, id, name, admin }))
     }
 
-    async fn find_or_make(&self, id: &UserId, name: &str, make: bool) -> Result<Option<UserKey>, StoreError> {
-        let find = || user::Entity::find().filter(user::Column::ExternalId.eq(id.as_str())).one(&self.read);
-        let mut found = find().await?;
+    /// The user in whose name an admin speaks; their name stays as it is.
+    pub async fn user_by_id(&self, id: &UserId, make: bool) -> Result<Option<User>, StoreError> {
+        let found = self.within(async {
+            let made = find_or_make(&self.write, id, make).await?;
+            let row = find(&self.write, id).await?;
+            Ok::<_, DbErr>(made.and(row))
+        });
+        Ok(found.await?.map(|row| User {
+            key: UserKey(row.id),
+            id: id.clone(),
+            name: row.name.into(),
+            admin: row.role == ADMIN,
+        }))
+    }
+
+    async fn find_named(&self, id: &UserId, name: &str, make: bool) -> Result<Option<user::Model>, DbErr> {
+        let mut found = find(&self.read, id).await?;
         if found.is_none() && make {
-            let row = user::ActiveModel {
-                external_id: Set(id.as_str().to_owned()),
-                name: Set(name.to_owned()),
-                created_at: Set(super::now().to_utc()),
-                ..Default::default()
-            };
-            // Two sessions of one new user may come at once.
-            let once = OnConflict::column(user::Column::ExternalId).do_nothing().to_owned();
-            user::Entity::insert(row).on_conflict(once).exec_without_returning(&self.write).await?;
-            found = find().await?;
+            insert(&self.write, id, name, None).await?;
+            found = find(&self.write, id).await?;
         }
-        let Some(found) = found else { return Ok(None) };
-        if found.name != name {
-            let row = user::ActiveModel { id: Unchanged(found.id), name: Set(name.to_owned()), ..Default::default() };
+        if let Some(row) = found.as_ref().filter(|row| row.name != name) {
+            let row = user::ActiveModel { id: Unchanged(row.id), name: Set(name.to_owned()), ..Default::default() };
             row.update(&self.write).await?;
         }
-        Ok(Some(UserKey(found.id)))
+        Ok(found)
     }
+
+    /// Makes an account with a password's hash; `false` where somebody has this id. `take_over` gives a password to one
+    /// that has none, such as one that the operator made a token for.
+    pub async fn create_account(
+        &self,
+        id: &UserId,
+        name: &str,
+        hash: &str,
+        take_over: bool,
+    ) -> Result<bool, StoreError> {
+        let create = async {
+            if insert(&self.write, id, name, Some(hash)).await? {
+                return Ok::<_, DbErr>(true);
+            }
+            match find(&self.write, id).await? {
+                Some(row) if take_over && row.password_hash.is_none() => {
+                    let hash = Set(Some(hash.to_owned()));
+                    let row = user::ActiveModel { id: Unchanged(row.id), password_hash: hash, ..Default::default() };
+                    row.update(&self.write).await?;
+                    Ok(true)
+                }
+                _ => Ok(false),
+            }
+        };
+        self.within(create).await
+    }
+
+    /// Whether there is such a user, and the hash of their password where they have one.
+    pub async fn account(&self, id: &UserId) -> Result<Option<Option<String>>, StoreError> {
+        Ok(self.within(find(&self.read, id)).await?.map(|row| row.password_hash))
+    }
+
+    /// Gives or takes the right to do everything; `false` where there is no such user.
+    pub async fn set_admin(&self, id: &UserId, admin: bool) -> Result<bool, StoreError> {
+        let role = if admin { ADMIN } else { USER };
+        let change = user::Entity::update_many()
+            .col_expr(user::Column::Role, role.into())
+            .filter(user::Column::ExternalId.eq(id.as_str()));
+        let changed = self.within(change.exec(&self.write)).await?;
+        Ok(changed.rows_affected > 0)
+    }
+
+    /// Users by their ids, after an id.
+    pub async fn users(&self, after: &str, limit: u64) -> Result<Vec<Account>, StoreError> {
+        let find = user::Entity::find()
+            .filter(user::Column::ExternalId.gt(after))
+            .order_by_asc(user::Column::ExternalId)
+            .limit(limit);
+        let account = |row: user::Model| Account {
+            id: row.external_id,
+            name: row.name,
+            admin: row.role == ADMIN,
+            has_password: row.password_hash.is_some(),
+            created_at: row.created_at.into(),
+        };
+        Ok(self.within(find.all(&self.read)).await?.into_iter().map(account).collect())
+    }
+}
+
+async fn find(db: &impl ConnectionTrait, id: &UserId) -> Result<Option<user::Model>, DbErr> {
+    user::Entity::find().filter(user::Column::ExternalId.eq(id.as_str())).one(db).await
+}
+
+/// The user's row; where there is none and `make` is on, one is made. The hub's own accounts are never made so.
+pub(super) async fn find_or_make(
+    db: &impl ConnectionTrait,
+    id: &UserId,
+    make: bool,
+) -> Result<Option<UserKey>, DbErr> {
+    let mut found = find(db, id).await?;
+    if found.is_none() && make && !id.is_own() {
+        insert(db, id, &id.default_name(), None).await?;
+        found = find(db, id).await?;
+    }
+    Ok(found.map(|row| UserKey(row.id)))
+}
+
+/// Whether it was made now: two sessions of one new user may come at once.
+async fn insert(db: &impl ConnectionTrait, id: &UserId, name: &str, hash: Option<&str>) -> Result<bool, DbErr> {
+    let row = user::ActiveModel {
+        external_id: Set(id.as_str().to_owned()),
+        name: Set(name.to_owned()),
+        password_hash: Set(hash.map(str::to_owned)),
+        role: Set(USER.to_owned()),
+        created_at: Set(super::now().to_utc()),
+        ..Default::default()
+    };
+    let once = OnConflict::column(user::Column::ExternalId).do_nothing().to_owned();
+    Ok(user::Entity::insert(row).on_conflict(once).exec_without_returning(db).await? > 0)
 }

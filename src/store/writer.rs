@@ -1,5 +1,6 @@
 //! The Writer actor: group commit. What came in while one transaction ran is the next one's batch; nothing waits on
-//! purpose. Lives on an arbiter of its own; its queue is bounded by the ChatServer, which counts what it gave.
+//! purpose. On SQLite there is one; on PostgreSQL several, each for rooms of its own (`RoomKey::lane`). They live on an
+//! arbiter of their own; their queues are bounded by the ChatServer, which counts what it gave.
 //!
 //! No ack without a commit (P1). A batch whose outcome is unknown is run again: every row has a key by which it is found
 //! (P2). A message that waited `timeout` is answered `unavailable`; if its outcome is unknown then, later tries only look
@@ -17,11 +18,12 @@ use tokio::sync::oneshot;
 
 use super::{
     RoomKey, Store, StoreError, User,
-    append::{AppendError, Outcome, Row, append},
+    append::{AppendError, Outcome, Row},
 };
 use crate::{
     fatal::AbortOnPanic,
     protocol::{Draft, ErrorCode, Event, EventKind, Message as ChatMessage, RoomName, Seq, Timestamp, WireError},
+    stats::Stats,
 };
 
 /// How often waiting messages are looked at for their time.
@@ -62,6 +64,8 @@ pub struct NewMessage {
     pub rights: i64,
     /// The sender.
     pub user: Arc<User>,
+    /// Whether an admin asked, in whoever's name.
+    pub admin: bool,
     /// What to store.
     pub draft: Draft,
     /// When the command came in.
@@ -166,6 +170,7 @@ struct Batch {
 /// The actor.
 pub struct Writer {
     store: Arc<Store>,
+    stats: Arc<Stats>,
     bounds: WriterBounds,
     listener: Recipient<Stored>,
     queue: VecDeque<Item>,
@@ -181,6 +186,7 @@ impl Writer {
     pub fn start_in(
         arbiter: &ArbiterHandle,
         store: Arc<Store>,
+        stats: Arc<Stats>,
         bounds: WriterBounds,
         mailbox: usize,
         listener: Recipient<Stored>,
@@ -189,6 +195,7 @@ impl Writer {
             ctx.set_mailbox_capacity(mailbox);
             Self {
                 store,
+                stats,
                 bounds,
                 listener,
                 queue: VecDeque::new(),
@@ -245,15 +252,20 @@ impl Writer {
         };
         let rows: Vec<Row> = batch.items.iter().map(Item::row).collect();
         let (store, timeout) = (Arc::clone(&self.store), self.bounds.timeout / 2);
+        let started = Instant::now();
         let run = async move {
-            store.check_file().map_err(|source| AppendError { source, in_doubt: false })?;
-            let append = Box::pin(append(&store.write, &rows));
+            let append = Box::pin(store.append(&rows));
             tokio::time::timeout(timeout, append).await.unwrap_or_else(|_| {
-                let source = StoreError::Unavailable(format!("no answer within {} ms", timeout.as_millis()));
-                Err(AppendError { source, in_doubt: true })
+                let late = StoreError::Unavailable(format!("no answer within {} ms", timeout.as_millis()));
+                Err(AppendError::in_doubt(late))
             })
         };
-        ctx.spawn(run.into_actor(self).map(|result, writer, ctx| writer.attempted(result, ctx)));
+        ctx.spawn(run.into_actor(self).map(move |result, writer, ctx| {
+            if result.is_ok() {
+                writer.stats.commits.record(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX));
+            }
+            writer.attempted(result, ctx);
+        }));
     }
 
     fn attempted(&mut self, result: Result<Vec<Outcome>, AppendError>, ctx: &mut Context<Self>) {
@@ -263,6 +275,7 @@ impl Writer {
                 if mem::take(&mut self.failing) {
                     tracing::info!("database writable again");
                 }
+                self.stats.batches.record(u64::try_from(batch.items.len()).unwrap_or(u64::MAX));
                 self.settle(batch, &outcomes);
             }
             Err(AppendError { source: StoreError::Refused(why), in_doubt: false }) => self.halve(batch, &why),

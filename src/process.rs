@@ -3,26 +3,26 @@
 use std::{fs, time::Duration};
 
 /// A process on this machine.
-pub(super) struct Process {
+pub(crate) struct Process {
     pid: u32,
 }
 
 /// What it has used so far.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Usage {
+pub(crate) struct Usage {
     /// Processor time of all its threads.
-    pub(super) cpu: Duration,
+    pub(crate) cpu: Duration,
     /// Resident memory.
-    pub(super) resident_bytes: u64,
+    pub(crate) resident_bytes: u64,
 }
 
 impl Process {
     /// `None` where there is no such process to be seen.
-    pub(super) fn new(pid: u32) -> Option<Self> {
+    pub(crate) fn new(pid: u32) -> Option<Self> {
         fs::exists(format!("/proc/{pid}/status")).unwrap_or(false).then_some(Self { pid })
     }
 
-    pub(super) fn usage(&self) -> Usage {
+    pub(crate) fn usage(&self) -> Usage {
         Usage { cpu: self.cpu().unwrap_or_default(), resident_bytes: self.resident_bytes().unwrap_or_default() }
     }
 
@@ -37,7 +37,8 @@ impl Process {
         Some(Duration::from_nanos(nanos))
     }
 
-    fn resident_bytes(&self) -> Option<u64> {
+    /// Resident memory.
+    pub(crate) fn resident_bytes(&self) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
         let kibibytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;

@@ -1,0 +1,284 @@
+//! The hub's own accounts: `/api/register`, `/api/token`, `/api/token/refresh` and `/api/token/verify` in the shapes of
+//! djangorestframework-simplejwt, errors too, so that the tutorial's client can't tell the difference.
+
+use std::fmt;
+
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, ResponseError, http::StatusCode, http::header, web};
+use bytestring::ByteString;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    auth::{PasswordsBusy, TokenError, TokenKind},
+    protocol::{ErrorCode, UserId, WireError},
+    store::StoreError,
+    worker::Worker,
+};
+
+/// Longest name, in characters: `hub:` goes before it in a user's id.
+const NAME_CHARS: usize = 64;
+/// NIST SP 800-63B section 5.1.1.2 asks for eight at least, and that long ones are taken.
+const PASSWORD_CHARS: std::ops::RangeInclusive<usize> = 8..=256;
+
+/// A refusal in the shape that Django REST framework gives it.
+#[derive(Debug)]
+pub(super) enum AccountError {
+    /// 400: what is wrong with each field.
+    Fields(Map<String, Value>),
+    /// 401: `detail`, and simplejwt's `code` where it has one.
+    Unauthorized(&'static str, Option<&'static str>),
+    /// 403
+    Closed,
+    /// 400: the body is no JSON.
+    NoJson,
+    /// The hub can't now.
+    Later(WireError),
+}
+
+impl From<StoreError> for AccountError {
+    fn from(error: StoreError) -> Self {
+        Self::Later(error.into())
+    }
+}
+
+impl From<PasswordsBusy> for AccountError {
+    fn from(error: PasswordsBusy) -> Self {
+        Self::Later(error.into())
+    }
+}
+
+impl From<TokenError> for AccountError {
+    fn from(error: TokenError) -> Self {
+        let detail = match error {
+            TokenError::Expired => "Token is expired",
+            TokenError::Invalid => "Token is invalid",
+        };
+        Self::Unauthorized(detail, Some("token_not_valid"))
+    }
+}
+
+impl AccountError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Fields(_) => ErrorCode::BadField,
+            Self::NoJson => ErrorCode::BadJson,
+            Self::Unauthorized(..) => ErrorCode::Unauthenticated,
+            Self::Closed => ErrorCode::Forbidden,
+            Self::Later(error) => error.code,
+        }
+    }
+
+    fn body(&self) -> Value {
+        match self {
+            Self::Fields(fields) => Value::Object(fields.clone()),
+            Self::NoJson => json!({"detail": "JSON parse error - this must be one JSON object."}),
+            Self::Unauthorized(detail, None) => json!({"detail": detail}),
+            Self::Unauthorized(detail, Some(code)) => json!({"detail": detail, "code": code}),
+            Self::Closed => json!({"detail": "Registration is closed.", "code": "registration_closed"}),
+            Self::Later(error) => json!({"detail": error.message, "code": error.code}),
+        }
+    }
+}
+
+impl fmt::Display for AccountError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code().as_str())
+    }
+}
+
+impl ResponseError for AccountError {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.code().http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status_code());
+        match self {
+            Self::Unauthorized(..) => drop(response.insert_header((header::WWW_AUTHENTICATE, "Bearer realm=\"api\""))),
+            Self::Later(_) => drop(response.insert_header((header::RETRY_AFTER, 1))),
+            Self::Fields(_) | Self::NoJson | Self::Closed => {}
+        }
+        let mut response = response.json(self.body());
+        response.extensions_mut().insert(self.code());
+        response
+    }
+}
+
+/// A body's fields, as JSON or as a form, which simplejwt takes too.
+struct Fields {
+    given: Map<String, Value>,
+    wrong: Map<String, Value>,
+}
+
+impl Fields {
+    fn of(request: &HttpRequest, body: Result<web::Bytes, actix_web::Error>) -> Result<Self, AccountError> {
+        let text: ByteString = super::text_of(body).map_err(AccountError::Later)?;
+        let form = "application/x-www-form-urlencoded";
+        let given = if request.content_type().eq_ignore_ascii_case(form) {
+            let pairs = web::Query::<Vec<(String, String)>>::from_query(&text).map_err(|_| AccountError::NoJson)?;
+            pairs.into_inner().into_iter().map(|(name, value)| (name, value.into())).collect()
+        } else {
+            let text = if text.trim().is_empty() { "{}" } else { &text };
+            serde_json::from_str(text).map_err(|_| AccountError::NoJson)?
+        };
+        Ok(Self { given, wrong: Map::new() })
+    }
+
+    fn wrong(&mut self, field: &str, why: &str) {
+        let list = self.wrong.entry(field).or_insert_with(|| json!([]));
+        if let Value::Array(list) = list {
+            list.push(why.into());
+        }
+    }
+
+    /// The text of a field that must be there.
+    fn text(&mut self, field: &str) -> String {
+        let (text, why) = match self.given.remove(field) {
+            None => (String::new(), Some("This field is required.")),
+            Some(Value::String(text)) if text.is_empty() => (text, Some("This field may not be blank.")),
+            Some(Value::String(text)) => (text, None),
+            Some(Value::Number(number)) => (number.to_string(), None),
+            Some(Value::Null) => (String::new(), Some("This field may not be null.")),
+            Some(_) => (String::new(), Some("Not a valid string.")),
+        };
+        if let Some(why) = why {
+            self.wrong(field, why);
+        }
+        text
+    }
+
+    fn check(self) -> Result<(), AccountError> {
+        if self.wrong.is_empty() { Ok(()) } else { Err(AccountError::Fields(self.wrong)) }
+    }
+}
+
+/// `POST /api/register` {username, password}: makes an account and signs it in.
+pub(super) async fn register(
+    request: HttpRequest,
+    body: Result<web::Bytes, actix_web::Error>,
+    worker: web::Data<Worker>,
+) -> Result<HttpResponse, AccountError> {
+    if !worker.config.accounts.register {
+        return Err(AccountError::Closed);
+    }
+    let mut fields = Fields::of(&request, body)?;
+    let (name, password) = (fields.text("username"), fields.text("password"));
+    if fields.wrong.is_empty() {
+        for (field, why) in name_faults(&name).chain(password_faults(&password, &name)) {
+            fields.wrong(field, why);
+        }
+    }
+    fields.check()?;
+    let taken = || {
+        let why = json!(["A user with that username already exists."]);
+        AccountError::Fields(Map::from_iter([("username".to_owned(), why)]))
+    };
+    let id = UserId::own(&name).ok_or_else(taken)?;
+    if worker.store.account(&id).await?.is_some() {
+        return Err(taken());
+    }
+    let hash = worker.passwords.hash(password).await?;
+    if !worker.store.create_account(&id, &name, &hash, false).await? {
+        return Err(taken());
+    }
+    let tokens = Tokens::mint(&worker, &id, &name)?;
+    let Tokens { access, refresh } = tokens;
+    Ok(HttpResponse::Created().json(json!({"user_id": id, "username": name, "access": access, "refresh": refresh})))
+}
+
+/// `POST /api/token` {username, password}: an access and a refresh token.
+pub(super) async fn obtain(
+    request: HttpRequest,
+    body: Result<web::Bytes, actix_web::Error>,
+    worker: web::Data<Worker>,
+) -> Result<HttpResponse, AccountError> {
+    const NO: AccountError =
+        AccountError::Unauthorized("No active account found with the given credentials", None);
+    let mut fields = Fields::of(&request, body)?;
+    let (name, password) = (fields.text("username"), fields.text("password"));
+    fields.check()?;
+    // A name that nobody can have takes as long as one that nobody has.
+    let id = UserId::own(&name).filter(|_| name_faults(&name).next().is_none());
+    let hash = match &id {
+        Some(id) => worker.store.account(id).await?.flatten(),
+        None => None,
+    };
+    let password = if PASSWORD_CHARS.end() < &password.chars().count() { String::new() } else { password };
+    let verified = worker.passwords.verify(password, hash).await?;
+    let Some(id) = id.filter(|_| verified) else { return Err(NO) };
+    let Tokens { access, refresh } = Tokens::mint(&worker, &id, &name)?;
+    Ok(HttpResponse::Ok().json(json!({"access": access, "refresh": refresh})))
+}
+
+/// `POST /api/token/refresh` {refresh}: a new access token.
+pub(super) async fn refresh(
+    request: HttpRequest,
+    body: Result<web::Bytes, actix_web::Error>,
+    worker: web::Data<Worker>,
+) -> Result<HttpResponse, AccountError> {
+    let mut fields = Fields::of(&request, body)?;
+    let token = fields.text("refresh");
+    fields.check()?;
+    let (id, name) = worker.own_key.refreshes(&token)?;
+    if worker.store.account(&id).await?.is_none() {
+        return Err(TokenError::Invalid.into());
+    }
+    let lifetime = worker.config.accounts.access_lifetime;
+    let access = worker.own_key.mint(TokenKind::Access, &id, &name, lifetime)?;
+    Ok(HttpResponse::Ok().json(json!({"access": access})))
+}
+
+/// `POST /api/token/verify` {token}: 200 for a token of the hub's own of either kind, and for one of the app's that opens
+/// sessions.
+pub(super) async fn verify(
+    request: HttpRequest,
+    body: Result<web::Bytes, actix_web::Error>,
+    worker: web::Data<Worker>,
+) -> Result<HttpResponse, AccountError> {
+    let mut fields = Fields::of(&request, body)?;
+    let token = fields.text("token");
+    fields.check()?;
+    if worker.own_key.claims(&token).is_err() {
+        worker.authenticator.verify(&token)?;
+    }
+    Ok(HttpResponse::Ok().json(json!({})))
+}
+
+struct Tokens {
+    access: String,
+    refresh: String,
+}
+
+impl Tokens {
+    fn mint(worker: &Worker, id: &UserId, name: &str) -> Result<Self, TokenError> {
+        let (key, accounts) = (&worker.own_key, &worker.config.accounts);
+        Ok(Self {
+            access: key.mint(TokenKind::Access, id, name, accounts.access_lifetime)?,
+            refresh: key.mint(TokenKind::Refresh, id, name, accounts.refresh_lifetime)?,
+        })
+    }
+}
+
+/// What is wrong with a new account's name.
+pub(crate) fn name_faults(name: &str) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let allowed = |c: char| c.is_alphanumeric() || "_.@+-".contains(c);
+    let long = name.chars().count() > NAME_CHARS;
+    let odd = name.is_empty() || !name.chars().take(NAME_CHARS).all(allowed);
+    [
+        (long, "Ensure this field has no more than 64 characters."),
+        (odd, "Enter a valid username: letters, digits and @ . + - _ only."),
+    ]
+    .into_iter()
+    .filter_map(|(wrong, why)| wrong.then_some(("username", why)))
+}
+
+/// What is wrong with a new account's password.
+pub(crate) fn password_faults(password: &str, name: &str) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let chars = password.chars().count();
+    [
+        (chars < *PASSWORD_CHARS.start(), "This password is too short. It must contain at least 8 characters."),
+        (chars > *PASSWORD_CHARS.end(), "Ensure this field has no more than 256 characters."),
+        (password.eq_ignore_ascii_case(name), "The password is too similar to the username."),
+    ]
+    .into_iter()
+    .filter_map(|(wrong, why)| wrong.then_some(("password", why)))
+}

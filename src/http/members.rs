@@ -1,0 +1,78 @@
+//! `/api/rooms/{room}/members`: who belongs to a room. Adding and removing is answered when it holds everywhere on this
+//! node, open sockets among it.
+
+use actix_web::{HttpResponse, web};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{ApiError, rooms::ListQuery, signed_in::Asker};
+use crate::{
+    config::UsersPolicy,
+    protocol::{RoomName, UserId, Window, WireError, object},
+    store::{Changed, Role, RoomChange},
+    worker::Worker,
+};
+
+/// `GET …?after=USER_ID&limit=50`, by id: for whoever may read the room.
+pub(super) async fn list(
+    Asker(user): Asker,
+    path: web::Path<String>,
+    query: web::Query<ListQuery>,
+    worker: web::Data<Worker>,
+) -> Result<HttpResponse, ApiError> {
+    let room = RoomName::parse(&path)?;
+    let ListQuery { after, limit } = query.into_inner();
+    let limit = Window::limit(limit)?;
+    let after = after.map(|after| user_id(&after, "after")).transpose()?;
+    let key = worker.handle.open(user, room).await?.key.ok_or_else(WireError::room_not_found)?;
+    let after = after.as_ref().map_or("", UserId::as_str);
+    let mut members = worker.store.members(key, after, limit.saturating_add(1)).await?;
+    let more = super::cut(&mut members, limit);
+    Ok(HttpResponse::Ok().json(json!({"members": members, "more": more})))
+}
+
+#[derive(Default, Deserialize)]
+struct MemberBody {
+    role: Option<Role>,
+}
+
+/// `PUT …/{user_id}` {role?}: 201 where they are a member now, 200 where they were one.
+pub(super) async fn put(
+    Asker(by): Asker,
+    path: web::Path<(String, String)>,
+    body: Result<web::Bytes, actix_web::Error>,
+    worker: web::Data<Worker>,
+) -> Result<HttpResponse, ApiError> {
+    let (room, user) = named(&path)?;
+    let body = super::text_of(body)?;
+    let MemberBody { role } = if body.trim().is_empty() { MemberBody::default() } else { object(&body)? };
+    let make = worker.config.auth.users == UsersPolicy::Any;
+    let change = RoomChange::Put { user: user.clone(), role, make };
+    let (role, added) = match worker.handle.change(by, room.clone(), change).await? {
+        Changed::Member { role, added, .. } => (role, added),
+        Changed::Nothing { role } => (role.unwrap_or(Role::Member), false),
+        Changed::Removed { .. } | Changed::Retitled { .. } => return Err(WireError::internal().into()),
+    };
+    let answer = json!({"room": room, "user_id": user, "role": role});
+    Ok(if added { HttpResponse::Created().json(answer) } else { HttpResponse::Ok().json(answer) })
+}
+
+/// `DELETE …/{user_id}`: 204, also where they were none.
+pub(super) async fn remove(
+    Asker(by): Asker,
+    path: web::Path<(String, String)>,
+    worker: web::Data<Worker>,
+) -> Result<HttpResponse, ApiError> {
+    let (room, user) = named(&path)?;
+    worker.handle.change(by, room, RoomChange::Remove { user }).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+fn named((room, user): &(String, String)) -> Result<(RoomName, UserId), WireError> {
+    Ok((RoomName::parse(room)?, user_id(user, "user_id")?))
+}
+
+fn user_id(text: &str, field: &str) -> Result<UserId, WireError> {
+    UserId::parse(text)
+        .ok_or_else(|| WireError::bad_field(field, "must be a user's id: 1 to 128 characters, none a control character"))
+}

@@ -1,0 +1,54 @@
+//! The pages for people, compiled into the binary: the chat page at `/`, the API's reference at `/api/docs`, and what
+//! they load. They work without the internet and under a policy that allows nothing else.
+
+use actix_web::{HttpResponse, http::header, web};
+
+use super::ApiError;
+use crate::protocol::{ErrorCode, WireError};
+
+/// The API's description; a test calls every operation in it and holds it against the routes.
+pub(super) const OPENAPI: &str = include_str!("openapi.json");
+
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
+                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+macro_rules! assets {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_str!(concat!("../../web/", $name)))),*]
+    };
+}
+
+/// Everything under web/, by name; a test holds it against the folder.
+const ASSETS: &[(&str, &str)] = assets!["index.html"];
+
+pub(super) fn routes(config: &mut web::ServiceConfig) {
+    config
+        .route("/", web::get().to(|| page("index.html")))
+        .route("/api/docs", web::get().to(|| page("api.html")))
+        .route("/api/openapi.json", web::get().to(openapi))
+        .route("/assets/{name}", web::get().to(|name: web::Path<String>| page(name.into_inner())));
+}
+
+async fn openapi() -> HttpResponse {
+    HttpResponse::Ok().insert_header(header::ContentType::json()).body(OPENAPI)
+}
+
+async fn page(name: impl AsRef<str>) -> Result<HttpResponse, ApiError> {
+    let found = ASSETS.iter().find(|(asset, _)| *asset == name.as_ref());
+    let (name, text) = found.ok_or_else(|| WireError::new(ErrorCode::NotFound, "there is no such page"))?;
+    let kind = match name.rsplit_once('.').map(|(_, extension)| extension) {
+        Some("html") => "text/html; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("js") => "text/javascript; charset=utf-8",
+        Some("svg") => "image/svg+xml",
+        _ => "text/plain; charset=utf-8",
+    };
+    Ok(HttpResponse::Ok()
+        .content_type(kind)
+        .insert_header((header::CONTENT_SECURITY_POLICY, POLICY))
+        .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .insert_header((header::REFERRER_POLICY, "no-referrer"))
+        // A new version of the hub has new pages: the browser asks each time.
+        .insert_header((header::CACHE_CONTROL, "no-cache"))
+        .body(*text))
+}

@@ -1,0 +1,157 @@
+//! PostgreSQL: the pools of connections, what each connection is set to, the schema under a lock.
+//!
+//! P1 rests on `synchronous_commit`; each new connection is told so, and a server without `fsync` is called out. The
+//! sockets are driven by a runtime of their own (`connect::Home`).
+
+use std::time::Duration;
+
+use migration::{Migrator, MigratorTrait};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbErr,
+    sqlx::{self, Connection, Executor, postgres::PgConnectOptions},
+};
+use tokio::runtime::{Builder, Runtime};
+use tokio_util::context::TokioContext;
+
+use super::{OpenError, Store, StoreBounds, StoreError, connect::Home};
+use crate::config::{DatabaseConfig, Secret};
+
+/// The advisory lock that a process holds while it brings the schema up to date ("hubbub" in ASCII).
+const MIGRATION_LOCK: i64 = 0x6875_6262_7562;
+/// The longest a start waits for another one's migrations.
+const MIGRATION_WAIT: &str = "60s";
+/// The longest a connection that comes back may take to be ready again, before it is dropped for a new one.
+const RELEASE: Duration = Duration::from_secs(1);
+/// A connection that rested longer than this is asked whether it still lives, before it is used.
+const RESTED: Duration = Duration::from_secs(1);
+
+pub(super) async fn open(config: &DatabaseConfig, url: &Secret, bounds: StoreBounds) -> Result<Store, OpenError> {
+    let place = place(url);
+    let failed = |error: DbErr| OpenError::Database { place: place.clone(), source: error.into() };
+    let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("postgres").enable_all().build();
+    let runtime = runtime.map_err(|source| OpenError::Folder { path: "threads for PostgreSQL".to_owned(), source })?;
+    let opening = async {
+        migrate(config, url).await?;
+        // A connection is asked how it is when it comes back, which takes a while: with two a lane nobody waits for that.
+        let write = connect(config, url, config.lanes.saturating_mul(2), config.write_timeout / 4).await?;
+        let read = connect(config, url, config.readers, config.read_timeout).await?;
+        warn_without_fsync(&read).await?;
+        Ok((write, read))
+    };
+    let (write, read) = match TokioContext::new(opening, runtime.handle().clone()).await {
+        Ok(opened) => opened,
+        Err(error) => {
+            runtime.shutdown_background();
+            return Err(failed(error));
+        }
+    };
+    tracing::info!(place, lanes = config.lanes, readers = config.readers, "database open");
+    Ok(Store::new(write, read, bounds, Home::Postgres(Some(runtime))))
+}
+
+/// A connection that only reads, beside hubs that may be running.
+pub(super) async fn peek(config: &DatabaseConfig, url: &Secret) -> Result<DatabaseConnection, OpenError> {
+    let failed = |error: DbErr| OpenError::Database { place: place(url), source: error.into() };
+    let connection = connect(config, url, 1, config.read_timeout).await.map_err(failed)?;
+    let made = connection.query_one_raw(super::statement(&connection, "SELECT to_regclass('hub_setting')::text", []));
+    let made: Option<String> = match made.await.map_err(failed)? {
+        Some(row) => row.try_get_by_index(0).map_err(failed)?,
+        None => None,
+    };
+    if made.is_none() { Err(OpenError::Missing { place: place(url) }) } else { Ok(connection) }
+}
+
+/// The server and database, without name and password.
+pub(super) fn place(url: &Secret) -> String {
+    match url.reveal().parse::<PgConnectOptions>() {
+        Ok(options) => {
+            let database = options.get_database().unwrap_or_default();
+            format!("postgres://{}:{}/{database}", options.get_host(), options.get_port())
+        }
+        Err(_) => "postgres://…".to_owned(),
+    }
+}
+
+/// Several processes may start at once: one migrates, the others wait for it. sea-orm-migration takes no lock itself.
+async fn migrate(config: &DatabaseConfig, url: &Secret) -> Result<(), DbErr> {
+    let mut options = ConnectOptions::new(url.reveal());
+    options.sqlx_logging(false).max_connections(1).acquire_timeout(config.read_timeout);
+    let connection = Database::connect(options).await?;
+    let run = async |sql: String| connection.execute_raw(super::statement(&connection, &sql, [])).await;
+    run(format!("SET lock_timeout = '{MIGRATION_WAIT}'")).await?;
+    run(format!("SELECT pg_advisory_lock({MIGRATION_LOCK})")).await?;
+    let migrated = Migrator::up(&connection, None).await;
+    // The lock goes with the connection.
+    connection.close().await?;
+    migrated
+}
+
+/// `patience` is how long a caller waits for a free connection. The writer's is less than a try of it may take: without a
+/// connection surely nothing was stored.
+async fn connect(
+    config: &DatabaseConfig,
+    url: &Secret,
+    connections: u32,
+    patience: Duration,
+) -> Result<DatabaseConnection, DbErr> {
+    // A statement that outlives its caller must not go on for ever, nor a transaction of a node that was stopped.
+    let settings = format!(
+        "SET statement_timeout = {}; SET idle_in_transaction_session_timeout = 5000; \
+         SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') <> 'remote_apply'",
+        config.write_timeout.as_millis()
+    );
+    let mut options = ConnectOptions::new(url.reveal());
+    options
+        .sqlx_logging(false)
+        .record_stmt_in_spans(false)
+        .test_before_acquire(false)
+        .test_before_acquire_if_idle_for(RESTED)
+        .min_connections(connections)
+        .max_connections(connections)
+        .acquire_timeout(patience)
+        .idle_timeout(None)
+        .max_lifetime(None);
+    options.map_sqlx_postgres_opts(|options| options.application_name("hubbub"));
+    options.map_sqlx_postgres_pool_opts(move |pool| {
+        let settings = settings.clone();
+        pool.after_connect(move |connection, _| {
+            let settings = settings.clone();
+            Box::pin(async move {
+                connection.execute(sqlx::AssertSqlSafe(settings)).await?;
+                Ok(())
+            })
+        })
+        // Whoever waited too long has left its statement running: the connection is good again when that has ended, and
+        // if that takes long a new one is better than none.
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                match tokio::time::timeout(RELEASE, connection.ping()).await {
+                    Ok(answer) => answer.map(|()| true),
+                    Err(_) => Err(sqlx::Error::PoolTimedOut),
+                }
+            })
+        })
+    });
+    Database::connect(options).await
+}
+
+async fn warn_without_fsync(connection: &DatabaseConnection) -> Result<(), DbErr> {
+    let row = connection.query_one_raw(super::statement(connection, "SELECT current_setting('fsync')", [])).await?;
+    if let Some(row) = row
+        && row.try_get_by_index::<String>(0)? == "off"
+    {
+        tracing::warn!("the PostgreSQL server runs with fsync=off: a power cut there loses acked messages");
+    }
+    Ok(())
+}
+
+/// Runs a call so that whatever it opens belongs to the database's own runtime.
+pub(super) fn on<F: Future>(runtime: &Runtime, call: F) -> TokioContext<F> {
+    TokioContext::new(call, runtime.handle().clone())
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        if super::is_refused(&error) { Self::Refused(error.to_string()) } else { Self::Unavailable(error.to_string()) }
+    }
+}
