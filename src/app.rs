@@ -15,7 +15,13 @@ use std::{
 };
 
 use actix::{Addr, Arbiter};
-use actix_web::{App, HttpServer, dev::Extensions, middleware::{NormalizePath, from_fn}, rt::net::TcpStream, web};
+use actix_web::{
+    App, HttpServer,
+    dev::Extensions,
+    middleware::{NormalizePath, from_fn},
+    rt::net::TcpStream,
+    web,
+};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{sleep, timeout},
@@ -123,12 +129,8 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
     };
     let (server_arbiter, writer_arbiter) = (Arbiter::new(), Arbiter::new());
     let bounds = server_bounds(&config);
-    let marks = ReadMarks::start_in(
-        &writer_arbiter.handle(),
-        Arc::clone(&store),
-        Arc::clone(&stats),
-        config.limits.read_marks,
-    );
+    let marks =
+        ReadMarks::start_in(&writer_arbiter.handle(), Arc::clone(&store), Arc::clone(&stats), config.limits.read_marks);
     let (server, writers) = ChatServer::start_on(
         &server_arbiter.handle(),
         &writer_arbiter.handle(),

@@ -221,9 +221,7 @@ impl DatabaseUrl {
         const MUST: &str = "must be sqlite://PATH or postgres://USER:PASSWORD@HOST/DATABASE";
         match url.split_once("://") {
             Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite(path.into())),
-            Some(("postgres" | "postgresql", place)) if !place.is_empty() => {
-                Ok(Self::Postgres(Secret(url.to_owned())))
-            }
+            Some(("postgres" | "postgresql", place)) if !place.is_empty() => Ok(Self::Postgres(Secret(url.to_owned()))),
             _ => Err(MUST),
         }
     }

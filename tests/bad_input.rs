@@ -170,13 +170,13 @@ async fn nobody_slips_into_a_private_room_while_it_is_being_made() {
     let mut bob = hub.client("bob").await;
     hub.client("alice").await;
     let database = hub.database().await;
-    database.execute("BEGIN IMMEDIATE").await;
+    database.lock().await;
     let api = hub.api("alice");
     let making =
         tokio::task::spawn_blocking(move || api.post("/api/rooms", &json!({"name": "club", "kind": "private"})));
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     assert_eq!(bob.ask(json!({"type": "join", "room": "club"})).await["code"], "forbidden");
-    database.execute("ROLLBACK").await;
+    database.unlock().await;
     assert_eq!(making.await.unwrap().status, 201);
     assert_eq!(bob.ask(json!({"type": "join", "room": "club"})).await["code"], "forbidden");
 }
@@ -187,11 +187,11 @@ async fn rooms_that_could_not_be_made_are_not_counted() {
     let hub = Hub::with(options.set("database.write_timeout", "300ms"));
     let mut alice = hub.member("alice", "tea").await;
     let database = hub.database().await;
-    database.execute("BEGIN IMMEDIATE").await;
+    database.lock().await;
     for _ in 0..3 {
         assert_eq!(alice.say("tea", "hi").await["code"], "unavailable");
     }
-    database.execute("ROLLBACK").await;
+    database.unlock().await;
     assert_eq!(alice.say("tea", "hi").await["seq"], 1);
 }
 

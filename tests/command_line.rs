@@ -25,7 +25,7 @@ fn wrong_settings_are_named_with_their_place_and_end_with_78() {
         (HubOptions::default(), vec!["--profile", "production"], "auth.secret is a known example"),
         (HubOptions::default().set("auth.secret", "short"), vec!["--profile", "production"], "less than 32 bytes"),
         (HubOptions::default().set("auth.secret", ""), vec!["--profile", "production"], "`hubbub secret` makes a new"),
-        (HubOptions::default().set("database.url", "postgres://x"), vec![], "`database.url` must be sqlite://PATH"),
+        (HubOptions::default().set("database.url", "mysql://x"), vec![], "`database.url` must be sqlite://PATH or"),
         (HubOptions::default().set("limits.heartbeat", "0s"), vec![], "`limits.heartbeat` must be a time from 100ms"),
         (HubOptions::default().set("limits.writer_queue", i64::MAX), vec![], "`limits.writer_queue` must be a number"),
         (HubOptions::default().set("server.workers", 1_000), vec![], "`server.workers` must be at most 512"),
@@ -84,8 +84,8 @@ fn a_file_that_is_no_database_is_said_and_left_alone() {
 
 #[tokio::test]
 async fn a_second_process_and_a_taken_port_refuse_to_start() {
-    let hub = Hub::start();
-    let again = Hub::command(hub.folder(), &HubOptions::default()).output().unwrap();
+    let hub = Hub::with(HubOptions::default().sqlite());
+    let again = hub.beside(&[]);
     assert_eq!(again.status.code(), Some(1));
     let err = String::from_utf8(again.stderr).unwrap();
     let named = format!("data/hubbub.db: another hubbub (process {}) uses this database", hub.pid());
@@ -114,7 +114,7 @@ fn migrate_and_token_make_a_database_and_dev_keeps_its_secret_to_itself() {
     assert_eq!((code, token.trim().split('.').count()), (Some(0), 3), "{err}");
     let (code, _, err) = run(&folder, HubOptions::default(), &["token", "--user", &"x".repeat(200)]);
     assert_eq!((code, err.contains("the name must be")), (Some(1), true));
-    let dev = Hub::with(HubOptions::default().set("auth.secret", ""));
+    let dev = Hub::with(HubOptions::default().sqlite().set("auth.secret", ""));
     let kept = fs::metadata(dev.folder().join("data/secret.key")).unwrap();
     assert_eq!((kept.permissions().mode() & 0o777, kept.len()), (0o600, 48));
     for file in ["hubbub.db", "hubbub.db-wal", "hubbub.db-shm"] {

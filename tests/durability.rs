@@ -15,7 +15,7 @@ use crate::support::{Api, Hub, HubOptions};
 
 #[tokio::test]
 async fn p1_the_live_writing_connection_is_wal_and_full() {
-    let hub = Hub::start();
+    let hub = Hub::with(HubOptions::default().sqlite());
     hub.member("alice", "lobby").await.say("lobby", "first").await;
     let ready = Api::new(hub.address, None).get("/health/ready");
     assert_eq!(ready.body["database"], json!({"journal_mode": "wal", "synchronous": 2}), "P1");
@@ -28,7 +28,7 @@ async fn p1_the_disk_has_a_message_before_its_ack_leaves() {
     let path = trace.path().to_str().unwrap().to_owned();
     let calls = "trace=fdatasync,sendto,write,writev,sendmsg";
     let strace = ["strace", "-f", "-qq", "-ttt", "-s", "200", "-e", calls, "-e", "signal=none", "-o", &path];
-    let hub = Hub::with(HubOptions::default().run_by(&strace).set("server.workers", 1));
+    let hub = Hub::with(HubOptions::default().sqlite().run_by(&strace).set("server.workers", 1));
     let mut client = hub.member("alice", "lobby").await;
     let mut sent_at = Vec::new();
     for n in 0..10 {

@@ -129,7 +129,7 @@ async fn p10_no_socket_is_taken_once_sockets_are_closed() {
     let mut client = hub.member("alice", "lobby").await;
     client.say("lobby", "before").await;
     // A message that can't be stored yet holds the stop open.
-    database.execute("BEGIN IMMEDIATE").await;
+    database.lock().await;
     client.send(&json!({"type": "send", "id": "last", "room": "lobby", "message": "last"})).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     hub.signal("TERM");
@@ -138,7 +138,7 @@ async fn p10_no_socket_is_taken_once_sockets_are_closed() {
         panic!("P10: a socket was taken while the hub stops");
     };
     assert_eq!((response.status().as_u16(), response.headers().contains_key("retry-after")), (503, true));
-    database.execute("ROLLBACK").await;
+    database.unlock().await;
     assert_eq!(client.until(|frame| frame["id"] == "last").await["seq"], 2, "P10: what was taken is stored and acked");
     assert_eq!(client.closed().await.unwrap().code, 4000);
 }

@@ -26,7 +26,11 @@ async fn simplejwt_s_tokens_end_as_they_must() {
                 (&first["type"], &first["user_id"], &first["user"]),
                 (&json!("hello"), &json!(id), &json!(user))
             );
-            assert_eq!((http.status, &http.body), (200, &json!({"user_id": id, "user": user})), "{name}");
+            assert_eq!(
+                (http.status, &http.body),
+                (200, &json!({"user_id": id, "user": user, "admin": false})),
+                "{name}"
+            );
             plain.send(&json!({"message": "in"})).await;
             assert_eq!(plain.next().await["user"], user);
         } else {
@@ -101,11 +105,11 @@ async fn several_secrets_verify_and_unknown_users_may_be_shut_out() {
 #[tokio::test]
 async fn hubbub_token_mints_one_that_the_running_hub_takes() {
     let hub = Hub::start();
-    let output = Hub::command(hub.folder(), &HubOptions::default()).args(["token", "--user", "Zoë"]).output().unwrap();
+    let output = hub.beside(&["token", "--user", "Zoë"]);
     assert!(output.status.success(), "{output:?}");
     let token = String::from_utf8(output.stdout).unwrap().trim().to_owned();
     let me = Api::new(hub.address, Some(token)).get("/api/me");
-    assert_eq!(me.body, json!({"user_id": "hub:Zoë", "user": "Zoë"}));
+    assert_eq!(me.body, json!({"user_id": "hub:Zoë", "user": "Zoë", "admin": false}));
 }
 
 #[tokio::test]

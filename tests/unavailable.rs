@@ -17,7 +17,7 @@ async fn p1_p2_a_locked_database_refuses_in_time_and_heals_by_itself() {
     let mut reader = hub.member("bob", "lobby").await;
     client.say("lobby", "before").await;
     let database = hub.database().await;
-    database.execute("BEGIN IMMEDIATE").await;
+    database.lock().await;
     let start = Instant::now();
     for n in 0..50 {
         let command =
@@ -34,7 +34,7 @@ async fn p1_p2_a_locked_database_refuses_in_time_and_heals_by_itself() {
     assert_eq!((ready.status, &ready.body["status"]), (503, &json!("unavailable")));
     // Reading goes on.
     assert_eq!(hub.api("bob").get("/api/rooms/lobby/messages").body["head"], 1);
-    database.execute("ROLLBACK").await;
+    database.unlock().await;
     let healed = Instant::now();
     for n in 0..50 {
         let command = json!({"type": "send", "room": "lobby", "message": n.to_string(), "client_id": n.to_string()});
@@ -61,17 +61,15 @@ async fn one_bad_message_fails_alone() {
     let mut client = hub.member("alice", "lobby").await;
     client.say("lobby", "before").await;
     let database = hub.database().await;
-    let trigger = "CREATE TRIGGER poison BEFORE INSERT ON hub_message WHEN NEW.content LIKE 'poison%' \
-                   BEGIN SELECT RAISE(ABORT, 'poison'); END";
-    database.execute(trigger).await;
-    // While the file is locked a batch gathers.
-    database.execute("BEGIN IMMEDIATE").await;
+    database.refuse_poison().await;
+    // While the database is locked a batch gathers.
+    database.lock().await;
     for n in 0..100 {
         let text = if n % 33 == 7 { format!("poison {n}") } else { format!("good {n}") };
         client.send(&json!({"type": "send", "id": n, "room": "lobby", "message": text})).await;
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
-    database.execute("ROLLBACK").await;
+    database.unlock().await;
     let mut seqs = Vec::new();
     for n in 0..100 {
         let answer = client.until(|frame| frame["id"] == n).await;
@@ -92,7 +90,7 @@ async fn one_bad_message_fails_alone() {
 async fn p1_a_full_disk_refuses_and_what_is_acked_afterwards_is_stored() {
     // Python ignores SIGXFSZ, and so does what it becomes: writes over the limit fail as they do on a full disk.
     let ignoring = ["python3", "-c", "import os, sys; os.execv(sys.argv[1], sys.argv[1:])"];
-    let mut hub = Hub::with(HubOptions::default().unlimited().run_by(&ignoring));
+    let mut hub = Hub::with(HubOptions::default().sqlite().unlimited().run_by(&ignoring));
     let limit_files_to = |bytes: &str| {
         let pid = hub.pid().to_string();
         let set = std::process::Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={bytes}:")]).status();
@@ -139,7 +137,7 @@ async fn p1_a_full_disk_refuses_and_what_is_acked_afterwards_is_stored() {
 
 #[tokio::test]
 async fn p1_nothing_is_acked_into_a_file_that_was_deleted() {
-    let hub = Hub::with(HubOptions::default().set("database.write_timeout", "300ms"));
+    let hub = Hub::with(HubOptions::default().sqlite().set("database.write_timeout", "300ms"));
     let mut client = hub.member("alice", "lobby").await;
     client.say("lobby", "before").await;
     let (file, aside) = (hub.database_file(), hub.folder().join("aside"));
@@ -173,7 +171,7 @@ async fn a_full_writer_queue_is_busy_and_loses_nothing_silently() {
     let mut client = hub.member("alice", "lobby").await;
     client.say("lobby", "before").await;
     let database = hub.database().await;
-    database.execute("BEGIN IMMEDIATE").await;
+    database.lock().await;
     for n in 0..40 {
         client.send(&json!({"type": "send", "id": n, "room": "lobby", "message": n.to_string()})).await;
     }
@@ -183,7 +181,7 @@ async fn a_full_writer_queue_is_busy_and_loses_nothing_silently() {
         assert_eq!((&answer["code"], &answer["retryable"]), (&json!("busy"), &json!(true)));
         busy += 1;
     }
-    database.execute("ROLLBACK").await;
+    database.unlock().await;
     for n in 0..10 {
         assert_eq!(client.until(|frame| frame["id"] == n).await["seq"], n + 2);
     }

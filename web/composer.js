@@ -53,7 +53,7 @@ export class Composer {
     this.#box.style.height = "auto";
     this.#box.style.height = `${this.#box.scrollHeight + 2}px`;
     const left = this.#left;
-    say(byId("composer-count"), left < 0 ? `${-left} characters too many` : left < WARN_BELOW ? `${left} characters left` : "");
+    say(byId("composer-count"), left < 0 ? `Too long by ${-left}` : left < WARN_BELOW ? `${left} characters left` : "");
   }
 
   #submit() {

@@ -31,7 +31,7 @@ export class Dialog {
   }
 }
 
-/** `go(name, enter)` opens a room; `join` is the socket's. */
+/** `go(name)` opens a room; `join` is the socket's. */
 export class NewRoom extends Dialog {
   constructor(rooms, join, go) {
     super("new-room");
@@ -94,7 +94,7 @@ export class Browse extends Dialog {
     const known = this.#rooms.get(room.name);
     const count = room.message_count === 1 ? "1 message" : `${room.message_count ?? room.head ?? 0} messages`;
     const enter = () => this.run(async () => {
-      if (!known) await this.#rooms.enter(room.name, this.#join);
+      if (!known) await this.#rooms.enter(room.name, this.#join, room);
       this.close();
       this.#go(room.name);
     });

@@ -91,15 +91,18 @@ export class Rooms extends EventTarget {
     this.tell("room");
   }
 
-  /** Enters a room that is not in the list, or was just made; `join` is the socket's, whose error is the one that counts. */
-  async enter(name, join, made = null) {
+  /**
+   * Enters a room that is not in the list. `join` is the socket's; `about` is what the API says of the room, where that is known.
+   * An open room may be used without belonging to it, and one that its first message will make can only be: so joining comes first.
+   */
+  async enter(name, join, about = null) {
     const room = this.#room(name);
     if (room.joined) return room;
     room.joining = true;
     try {
-      if (made) room.describe(made);
-      else await this.#belong(room);
       await join(room);
+      if (about) room.describe(about);
+      if (!room.role && (about || room.head > 0)) await this.#belong(room);
     } catch (error) {
       if (!room.joined) this.#byName.delete(name);
       throw error;
@@ -108,18 +111,20 @@ export class Rooms extends EventTarget {
       this.tell("list");
     }
     await this.load().catch(() => {});
-    if (!room.role) room.describe(await this.#session.call("GET", path("rooms", name)).catch(() => ({ title: room.title })));
-    this.tell("list");
+    if (!room.role && !about && room.head > 0) {
+      room.describe(await this.#session.call("GET", path("rooms", name)).catch(() => ({ title: room.title })));
+      this.tell("list");
+    }
     return room;
   }
 
-  /** Makes the user a member where that is possible: an open room may be used without, a new one is made by its first message. */
+  /** Makes the user a member; where the hub says no, the room goes on being used without. */
   async #belong(room) {
     try {
       const member = await this.#session.call("PUT", path("rooms", room.name, "members", this.me.userId), {});
       room.role = member?.role ?? room.role ?? "member";
     } catch (error) {
-      if (!(error instanceof ApiError) || error.retryable) throw error;
+      if (!(error instanceof ApiError)) throw error;
     }
   }
 
@@ -179,6 +184,12 @@ export class Rooms extends EventTarget {
   async loadNewest(room) {
     const log = (room.log ??= new RoomLog());
     if (log.state === "loading") return;
+    // Nothing has been written yet; a room that its first message will make would not even be found.
+    if (room.joined && room.head === 0) {
+      log.state = "ready";
+      this.tell("log");
+      return;
+    }
     log.state = "loading";
     this.tell("log");
     try {
@@ -187,10 +198,9 @@ export class Rooms extends EventTarget {
       log.addPage(page);
       room.last ??= log.messages.at(-1) ?? null;
       log.state = "ready";
-    } catch (error) {
+    } catch {
       if (room.log !== log) return;
-      // A room that its first message will make has no history yet.
-      log.state = error.code === "room_not_found" && room.joined ? "ready" : "failed";
+      log.state = "failed";
     }
     this.tell("log");
   }

@@ -35,7 +35,9 @@ pub enum KeyError {
         source: io::Error,
     },
     /// There is no such algorithm, or none that the hub takes.
-    #[error("auth.algorithms: {0:?} is none of HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA")]
+    #[error(
+        "auth.algorithms: {0:?} is none of HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA"
+    )]
     Algorithm(String),
     /// A public key taken for a secret would let everybody sign.
     #[error("auth.algorithms: secrets (HS…) and public keys (RS…, PS…, ES…, EdDSA) can't be mixed")]
@@ -150,9 +152,7 @@ pub fn check_keys(config: &Config) -> Result<Option<AppKeys>, KeyError> {
     }
     let path = &auth.public_key_file;
     match (symmetric(&first), path.is_empty()) {
-        (true, true) => {
-            Ok(secret::check_secret(config)?.map(|secret| AppKeys { source: Source::Secret(secret) }))
-        }
+        (true, true) => Ok(secret::check_secret(config)?.map(|secret| AppKeys { source: Source::Secret(secret) })),
         (true, false) => Err(KeyError::UnusedPublicKey),
         (false, true) => Err(KeyError::NoPublicKey(auth.algorithms.join(", "))),
         (false, false) => {
@@ -186,7 +186,8 @@ fn from_set(text: &str) -> Result<Keys, &'static str> {
     let set: serde_json::Value = serde_json::from_str(text).map_err(|_| "is no JSON Web Key Set")?;
     let keys = set.get("keys").and_then(serde_json::Value::as_array).ok_or("is no JSON Web Key Set")?;
     let known = keys.iter().filter_map(|key| serde_json::from_value::<JwkSet>(serde_json::json!({"keys": [key]})).ok());
-    let signing = known.flat_map(|set| set.keys).filter(|jwk| jwk.common.public_key_use != Some(PublicKeyUse::Encryption));
+    let signing =
+        known.flat_map(|set| set.keys).filter(|jwk| jwk.common.public_key_use != Some(PublicKeyUse::Encryption));
     let keys = signing.filter_map(|jwk| {
         let key = DecodingKey::try_from(&jwk).ok().filter(|key| key.family() != AlgorithmFamily::Hmac)?;
         let only = jwk.common.key_algorithm.and_then(|algorithm| algorithm.to_string().parse().ok());
@@ -219,11 +220,14 @@ mod tests {
 
     #[test]
     fn what_is_no_key_says_so() {
-        let why = |text: &str| if text.starts_with('{') { from_set(text) } else { from_pem(text) }.map(|keys| keys.len());
+        let why =
+            |text: &str| if text.starts_with('{') { from_set(text) } else { from_pem(text) }.map(|keys| keys.len());
         assert!(why("hello").unwrap_err().contains("no public key"));
         assert!(why("{").unwrap_err().contains("Key Set"));
         assert!(why("-----BEGIN PRIVATE KEY-----\nMC4=\n-----END PRIVATE KEY-----").unwrap_err().contains("private"));
-        assert!(why("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----").unwrap_err().contains("no public key"));
+        assert!(
+            why("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----").unwrap_err().contains("no public key")
+        );
         assert_eq!(why(r#"{"keys":[{"kty":"oct","k":"c2VjcmV0"},{"kty":"new"}]}"#).unwrap(), 0);
     }
 }

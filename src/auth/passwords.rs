@@ -16,8 +16,7 @@ use tokio::{sync::Semaphore, task::spawn_blocking};
 use crate::{protocol::WireError, stats::Stats};
 
 /// Nobody's hash, with the parameters of everybody's: a user who is not there takes the time of one who is.
-const NOBODY: &str =
-    "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IGhhcyB0aGlz$AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IGhhcyB0aGlz$AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
 
 /// Too many passwords wait.
 #[derive(Clone, Copy, Debug, thiserror::Error)]

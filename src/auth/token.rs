@@ -9,10 +9,7 @@ use std::{
 use jsonwebtoken::{DecodingKey, Validation, errors::ErrorKind};
 use serde_json::{Map, Value};
 
-use super::{
-    AppKeys, OwnKey,
-    keys::AppKey,
-};
+use super::{AppKeys, OwnKey, keys::AppKey};
 use crate::{config::AuthConfig, protocol::UserId};
 
 /// More than any real token; a longer one is not looked at.

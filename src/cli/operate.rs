@@ -121,7 +121,9 @@ async fn list_users(store: &Store) -> Result<(), CliError> {
 
 async fn make_admin(store: &Store, id: &str, admin: bool) -> Result<(), CliError> {
     let id = user_id(id)?;
-    if !store.set_admin(&id, admin).await.map_err(AppError::from)? {
+    // An app's user may be made an admin before they ever come.
+    let there = store.user_by_id(&id, admin).await.map_err(AppError::from)?;
+    if there.is_none() || !store.set_admin(&id, admin).await.map_err(AppError::from)? {
         return Err(CliError::Refused(format!("nobody has the id {id}; `hubbub user list` shows who was seen")));
     }
     super::print(&format!("{id} is {}", if admin { "an admin" } else { "no admin" }))

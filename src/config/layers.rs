@@ -130,7 +130,8 @@ fn load_from(overrides: &Overrides, given: &[(String, String)]) -> Result<Config
     }
     if !config.database.url_file.is_empty() {
         let parsed = DatabaseUrl::parse(&from_file(&config.database.url_file)?);
-        config.database.url = parsed.map_err(|must| layers.bad("database.url_file", &format!("holds an address that {must}")))?;
+        config.database.url =
+            parsed.map_err(|must| layers.bad("database.url_file", &format!("holds an address that {must}")))?;
     }
     Ok(config)
 }

@@ -191,8 +191,7 @@ pub(super) async fn obtain(
     body: Result<web::Bytes, actix_web::Error>,
     worker: web::Data<Worker>,
 ) -> Result<HttpResponse, AccountError> {
-    const NO: AccountError =
-        AccountError::Unauthorized("No active account found with the given credentials", None);
+    const NO: AccountError = AccountError::Unauthorized("No active account found with the given credentials", None);
     let mut fields = Fields::of(&request, body)?;
     let (name, password) = (fields.text("username"), fields.text("password"));
     fields.check()?;

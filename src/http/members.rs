@@ -73,6 +73,7 @@ fn named((room, user): &(String, String)) -> Result<(RoomName, UserId), WireErro
 }
 
 fn user_id(text: &str, field: &str) -> Result<UserId, WireError> {
-    UserId::parse(text)
-        .ok_or_else(|| WireError::bad_field(field, "must be a user's id: 1 to 128 characters, none a control character"))
+    UserId::parse(text).ok_or_else(|| {
+        WireError::bad_field(field, "must be a user's id: 1 to 128 characters, none a control character")
+    })
 }

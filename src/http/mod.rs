@@ -38,17 +38,11 @@ fn table() -> Vec<(&'static str, Vec<(Method, Route)>)> {
         ("/api/me/rooms", vec![(get.clone(), web::to(me::rooms))]),
         ("/api/rooms", vec![(get.clone(), web::to(rooms::list)), (post.clone(), web::to(rooms::create))]),
         ("/api/rooms/{room}", vec![(get.clone(), web::to(rooms::one)), (patch, web::to(rooms::retitle))]),
-        (
-            "/api/rooms/{room}/messages",
-            vec![(get.clone(), web::to(messages::read)), (post, web::to(messages::send))],
-        ),
+        ("/api/rooms/{room}/messages", vec![(get.clone(), web::to(messages::read)), (post, web::to(messages::send))]),
         ("/api/rooms/{room}/read", vec![(put.clone(), web::to(rooms::mark_read))]),
         ("/api/rooms/{room}/presence", vec![(get.clone(), web::to(rooms::presence))]),
         ("/api/rooms/{room}/members", vec![(get.clone(), web::to(members::list))]),
-        (
-            "/api/rooms/{room}/members/{user_id}",
-            vec![(put, web::to(members::put)), (delete, web::to(members::remove))],
-        ),
+        ("/api/rooms/{room}/members/{user_id}", vec![(put, web::to(members::put)), (delete, web::to(members::remove))]),
         ("/api/admin/stats", vec![(get, web::to(admin::stats))]),
     ]
 }
@@ -65,7 +59,8 @@ pub fn operations() -> Vec<(Method, &'static str)> {
 pub fn routes(config: &mut web::ServiceConfig) {
     for (path, methods) in table() {
         let resource = web::resource(path).default_service(web::to(nothing_here));
-        let with = |resource: actix_web::Resource, (method, route): (Method, Route)| resource.route(route.method(method));
+        let with =
+            |resource: actix_web::Resource, (method, route): (Method, Route)| resource.route(route.method(method));
         config.service(methods.into_iter().fold(resource, with));
     }
     pages::routes(config);

@@ -19,21 +19,50 @@ macro_rules! assets {
 }
 
 /// Everything under web/, by name; a test holds it against the folder.
-const ASSETS: &[(&str, &str)] = assets!["index.html"];
+const ASSETS: &[(&str, &str)] = assets![
+    "api-schema.js",
+    "api.css",
+    "api.html",
+    "api.js",
+    "app.js",
+    "chat.css",
+    "composer.js",
+    "details.js",
+    "dialogs.js",
+    "dom.js",
+    "entrance.js",
+    "http.js",
+    "icon.svg",
+    "index.html",
+    "log.js",
+    "messages.js",
+    "outbox.js",
+    "presence.js",
+    "reads.js",
+    "room.js",
+    "rooms.js",
+    "session.js",
+    "sidebar.js",
+    "socket.js",
+    "style.css",
+    "sync.js",
+    "texts.js",
+    "typing.js",
+];
 
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     config
-        .route("/", web::get().to(|| page("index.html")))
-        .route("/api/docs", web::get().to(|| page("api.html")))
+        .route("/", web::get().to(async || page("index.html")))
+        .route("/api/docs", web::get().to(async || page("api.html")))
         .route("/api/openapi.json", web::get().to(openapi))
-        .route("/assets/{name}", web::get().to(|name: web::Path<String>| page(name.into_inner())));
+        .route("/assets/{name}", web::get().to(async |name: web::Path<String>| page(name.into_inner())));
 }
 
 async fn openapi() -> HttpResponse {
     HttpResponse::Ok().insert_header(header::ContentType::json()).body(OPENAPI)
 }
 
-async fn page(name: impl AsRef<str>) -> Result<HttpResponse, ApiError> {
+fn page(name: impl AsRef<str>) -> Result<HttpResponse, ApiError> {
     let found = ASSETS.iter().find(|(asset, _)| *asset == name.as_ref());
     let (name, text) = found.ok_or_else(|| WireError::new(ErrorCode::NotFound, "there is no such page"))?;
     let kind = match name.rsplit_once('.').map(|(_, extension)| extension) {

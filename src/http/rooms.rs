@@ -46,7 +46,11 @@ pub(super) fn room_cursor(after: Option<String>) -> Result<String, WireError> {
 /// What people read: any Unicode.
 pub(crate) fn check_title(title: &str) -> Result<(), WireError> {
     let fits = !title.trim().is_empty() && title.chars().count() <= TITLE_CHARS && !title.chars().any(char::is_control);
-    if fits { Ok(()) } else { Err(WireError::bad_field("title", "must be 1 to 200 characters without control characters")) }
+    if fits {
+        Ok(())
+    } else {
+        Err(WireError::bad_field("title", "must be 1 to 200 characters without control characters"))
+    }
 }
 
 #[derive(Deserialize)]

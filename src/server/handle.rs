@@ -18,12 +18,10 @@ use super::{
     dispatcher::{Dispatcher, WhoIsHere},
 };
 use crate::{
-    protocol::{Draft, PresenceReply, Position, RoomName, Seq, Standing, Window, WireError},
+    protocol::{Draft, Position, PresenceReply, RoomName, Seq, Standing, Window, WireError},
     room::Memory,
     stats::Stats,
-    store::{
-        Changed, EventPage, Mark, Posted, ReadMarks, RoomChange, RoomKey, RoomKind, Store, User,
-    },
+    store::{Changed, EventPage, Mark, Posted, ReadMarks, RoomChange, RoomKey, RoomKind, Store, User},
 };
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, WireError>>;

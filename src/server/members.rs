@@ -56,7 +56,10 @@ impl ChatServer {
             (Changed::Removed { user }, RoomChange::Remove { user: id }) => {
                 if private {
                     for dispatcher in self.dispatchers() {
-                        #[expect(clippy::disallowed_methods, reason = "one for each removal that was asked for and waits")]
+                        #[expect(
+                            clippy::disallowed_methods,
+                            reason = "one for each removal that was asked for and waits"
+                        )]
                         dispatcher.do_send(Eject { room: room.clone(), user: *user });
                     }
                 }

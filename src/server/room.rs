@@ -196,5 +196,9 @@ impl Room {
 
 /// The name of a room that may not be made by users.
 pub(super) fn check_name(room: &RoomName) -> Result<(), WireError> {
-    if room.is_reserved() { Err(WireError::forbidden("names that start with #, $, dm: or hub: are reserved")) } else { Ok(()) }
+    if room.is_reserved() {
+        Err(WireError::forbidden("names that start with #, $, dm: or hub: are reserved"))
+    } else {
+        Ok(())
+    }
 }

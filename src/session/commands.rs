@@ -8,8 +8,8 @@ use actix::prelude::*;
 use super::actor::{Ctx, Session};
 use crate::{
     protocol::{
-        CloseCode, Command, Dialect, Draft, ErrorCode, Position, Reply, Request, RequestId, ResumeRoom, RoomName,
-        Seq, Standing, Window, WireError,
+        CloseCode, Command, Dialect, Draft, ErrorCode, Position, Reply, Request, RequestId, ResumeRoom, RoomName, Seq,
+        Standing, Window, WireError,
     },
     server::{Detach, Joined},
     store::User,

@@ -56,7 +56,8 @@ impl Store {
             }
             Home::Postgres(_) => {
                 let instead = "PostgreSQL has a backup of its own: use pg_dump";
-                Err(DbErr::Conn(sea_orm::RuntimeErr::SqlxError(sqlx::Error::Configuration(instead.into()).into())).into())
+                Err(DbErr::Conn(sea_orm::RuntimeErr::SqlxError(sqlx::Error::Configuration(instead.into()).into()))
+                    .into())
             }
         }
     }

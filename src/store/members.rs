@@ -6,8 +6,8 @@ use entity::{member, room, user};
 use sea_orm::{
     ActiveModelTrait,
     ActiveValue::{Set, Unchanged},
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, ExprTrait, FromQueryResult, JoinType, PaginatorTrait,
-    QueryFilter, QueryOrder, QuerySelect, RelationTrait, TransactionTrait,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, ExprTrait, FromQueryResult, JoinType,
+    PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, RelationTrait, TransactionTrait,
     sea_query::{Expr, OnConflict},
 };
 use serde::{Deserialize, Serialize};
@@ -231,7 +231,8 @@ async fn put(
     // Judged before a user is looked for, let alone made.
     match (mine, role) {
         (Some(Role::Owner), _) | (Some(Role::Moderator), None | Some(Role::Member)) => {}
-        _ if myself && RoomKind::parse(&room.kind) == RoomKind::Public && matches!(role, None | Some(Role::Member)) => {}
+        _ if myself && RoomKind::parse(&room.kind) == RoomKind::Public && matches!(role, None | Some(Role::Member)) => {
+        }
         (Some(_), None) if myself => {}
         (Some(Role::Moderator), _) => return Err(ChangeError::Forbidden("a moderator may add plain members only")),
         _ => return Err(ChangeError::Forbidden("only an owner or a moderator may add members")),

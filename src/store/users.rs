@@ -180,11 +180,7 @@ async fn find(db: &impl ConnectionTrait, id: &UserId) -> Result<Option<user::Mod
 }
 
 /// The user's row; where there is none and `make` is on, one is made. The hub's own accounts are never made so.
-pub(super) async fn find_or_make(
-    db: &impl ConnectionTrait,
-    id: &UserId,
-    make: bool,
-) -> Result<Option<UserKey>, DbErr> {
+pub(super) async fn find_or_make(db: &impl ConnectionTrait, id: &UserId, make: bool) -> Result<Option<UserKey>, DbErr> {
     let mut found = find(db, id).await?;
     if found.is_none() && make && !id.is_own() {
         insert(db, id, &id.default_name(), None).await?;

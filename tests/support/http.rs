@@ -36,11 +36,7 @@ impl Api {
     }
 
     pub fn get(&self, path: &str) -> Answer {
-        let mut request = self.agent.get(format!("{}{path}", self.base));
-        if let Some(token) = &self.token {
-            request = request.header("Authorization", format!("Bearer {token}"));
-        }
-        answer(request.call().unwrap())
+        self.call("GET", path, None)
     }
 
     pub fn post(&self, path: &str, body: &Value) -> Answer {
@@ -48,11 +44,33 @@ impl Api {
     }
 
     pub fn post_text(&self, path: &str, body: &str) -> Answer {
-        let mut request = self.agent.post(format!("{}{path}", self.base)).header("Content-Type", "application/json");
+        self.call("POST", path, Some(("application/json", body)))
+    }
+
+    pub fn put(&self, path: &str, body: &Value) -> Answer {
+        self.call("PUT", path, Some(("application/json", &body.to_string())))
+    }
+
+    pub fn patch(&self, path: &str, body: &Value) -> Answer {
+        self.call("PATCH", path, Some(("application/json", &body.to_string())))
+    }
+
+    pub fn delete(&self, path: &str) -> Answer {
+        self.call("DELETE", path, None)
+    }
+
+    /// Any call; `body` with its content type.
+    pub fn call(&self, method: &str, path: &str, body: Option<(&str, &str)>) -> Answer {
+        let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.base));
         if let Some(token) = &self.token {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
-        answer(request.send(body).unwrap())
+        answer(match body {
+            None => self.agent.run(request.body(()).unwrap()).unwrap(),
+            Some((kind, text)) => {
+                self.agent.run(request.header("Content-Type", kind).body(text.to_owned()).unwrap()).unwrap()
+            }
+        })
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{Api, Client, Database, PATIENCE, SECRET, token};
+use super::{Api, Client, Database, PATIENCE, Postgres, SECRET, on_postgres, token};
 
 /// How a hub is to be started.
 #[derive(Clone, Default)]
@@ -23,9 +23,25 @@ pub struct HubOptions {
 impl HubOptions {
     /// Sets a key of the config.
     pub fn set(mut self, key: &str, value: impl ToString) -> Self {
-        let name = format!("HUBBUB__{}", key.to_uppercase().replace('.', "__"));
-        self.environment.push((name, value.to_string()));
+        self.environment.push((variable(key), value.to_string()));
         self
+    }
+
+    /// On SQLite, whatever the others run on: for what only it has.
+    pub fn sqlite(self) -> Self {
+        self.set(DATABASE_URL, "sqlite://data/hubbub.db")
+    }
+
+    /// On this database, which a hub that starts gets otherwise.
+    pub fn database_url(&self) -> &str {
+        let name = variable(DATABASE_URL);
+        let set = self.environment.iter().rev().find(|(key, _)| *key == name);
+        set.map_or("sqlite://data/hubbub.db", |(_, url)| url)
+    }
+
+    fn with_database(self) -> Self {
+        let chosen = self.environment.iter().any(|(key, _)| *key == variable(DATABASE_URL));
+        if on_postgres() && !chosen { self.set(DATABASE_URL, Postgres::shared().database()) } else { self }
     }
 
     /// A program that runs the hub, such as strace.
@@ -39,6 +55,12 @@ impl HubOptions {
         let fast = self.set("limits.commands_per_second", 1_000_000).set("limits.commands_burst", 1_000_000);
         fast.set("limits.pending_commands", 20_000).set("limits.new_rooms_per_hour", 10_000)
     }
+}
+
+const DATABASE_URL: &str = "database.url";
+
+fn variable(key: &str) -> String {
+    format!("HUBBUB__{}", key.to_uppercase().replace('.', "__"))
 }
 
 pub struct Hub {
@@ -55,12 +77,25 @@ impl Hub {
     }
 
     pub fn with(options: HubOptions) -> Self {
-        let folder = TempDir::new().unwrap();
+        let (folder, options) = (TempDir::new().unwrap(), options.with_database());
         let (child, address) = spawn(&options, folder.path());
         Self { options, folder, child, address }
     }
 
-    /// The command as a person would type it in the hub's folder.
+    /// The command as a person would type it in this hub's folder, with this hub's settings.
+    pub fn beside(&self, arguments: &[&str]) -> std::process::Output {
+        let options = HubOptions { wrapper: Vec::new(), ..self.options.clone() };
+        Self::command(self.folder(), &options).args(arguments).stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// HTTP as an admin.
+    pub fn admin(&self) -> Api {
+        let made = self.beside(&["user", "admin", "root"]);
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        self.api("root")
+    }
+
+    /// The command as a person would type it in a folder.
     pub fn command(folder: &Path, options: &HubOptions) -> Command {
         let binary = env!("CARGO_BIN_EXE_hubbub").to_owned();
         let words: Vec<String> = options.wrapper.iter().cloned().chain([binary]).collect();
@@ -80,7 +115,10 @@ impl Hub {
     }
 
     pub async fn database(&self) -> Database {
-        Database::open(&self.database_file()).await
+        match self.options.database_url().strip_prefix("sqlite://") {
+            Some(file) => Database::open(&format!("sqlite://{}", self.folder().join(file).display())).await,
+            None => Database::open(self.options.database_url()).await,
+        }
     }
 
     pub fn pid(&self) -> u32 {
@@ -131,6 +169,11 @@ impl Hub {
         for child in children.split_whitespace().filter(|_| !self.options.wrapper.is_empty()) {
             drop(Command::new("kill").args(["-KILL", child]).status());
         }
+    }
+
+    /// The settings that it runs with.
+    pub fn options(&self) -> &HubOptions {
+        &self.options
     }
 
     /// The hub again on the same folder, on another port.

@@ -6,13 +6,15 @@ mod client;
 mod database;
 mod http;
 mod hub;
+mod postgres;
 mod tokens;
 
 pub use checker::History;
 pub use client::Client;
-pub use database::Database;
+pub use database::{Database, on_postgres};
 pub use http::Api;
 pub use hub::{Hub, HubOptions};
+pub use postgres::{Postgres, client};
 pub use tokens::{SECRET, fixture_tokens, signed, token};
 
 use std::time::Duration;
