@@ -1,5 +1,5 @@
-//! Clients that are not ours: Python's `websockets` with a token of the real simplejwt, and the tutorial's page in a
-//! real browser. scripts/test installs what they need.
+//! Clients that are not ours: Python's `websockets` with a token of the real simplejwt, a whole Django project, the
+//! tutorial's page in a real browser. And the hub's own page in one. scripts/test installs what they need.
 
 use std::process::{Command, Stdio};
 
@@ -23,6 +23,22 @@ fn python(script: &str, arguments: &[&str]) -> String {
 fn python_s_websockets_with_a_token_of_the_real_simplejwt() {
     let hub = Hub::start();
     assert_eq!(python("simplejwt_client.py", &[&hub.address.to_string(), SECRET]).trim(), "ok");
+}
+
+/// Django's own tokens, with and without the two lines for names; and the hub's accounts answer as Django's views do.
+#[test]
+fn a_django_project_with_the_real_simplejwt() {
+    for names in ["names", "plain"] {
+        let hub = Hub::start();
+        assert_eq!(python("django_app.py", &[&hub.address.to_string(), SECRET, names]).trim(), "ok", "{names}");
+    }
+}
+
+/// Two people on the chat page, whose tokens end meanwhile; and the page of the API.
+#[test]
+fn the_chat_page_in_a_browser() {
+    let hub = Hub::with(HubOptions::default().set("accounts.access_lifetime", "5s"));
+    assert_eq!(python("chat_page.py", &[&hub.address.to_string()]).trim(), "ok");
 }
 
 #[test]

@@ -10,6 +10,7 @@
     reason = "a test stops at the first thing that is not as it should be, and may say what it saw"
 )]
 
+mod accounts;
 mod bad_input;
 mod clients;
 mod command_line;
@@ -20,8 +21,11 @@ mod http_api;
 mod kill;
 mod members;
 mod native_dialect;
+mod openapi;
+mod operator;
 mod order;
 mod plain_dialect;
+mod postgres;
 mod resume;
 mod rights;
 mod room_log;
@@ -29,4 +33,5 @@ mod slow;
 mod stop;
 mod support;
 mod tokens;
+mod tokens_by_key;
 mod unavailable;

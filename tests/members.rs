@@ -65,7 +65,8 @@ async fn unread_messages_are_counted_from_the_marker() {
         (&mine["name"], &mine["role"], &mine["head"], &mine["read_seq"], &mine["unread"]),
         (&json!("tea"), &json!("member"), &json!(5), &json!(2), &json!(3))
     );
-    let (last, live) = (&mine["last_message"], bob.until(|frame| frame["seq"] == 5 && frame["type"] == "message").await);
+    let (last, live) =
+        (&mine["last_message"], bob.until(|frame| frame["seq"] == 5 && frame["type"] == "message").await);
     assert_eq!(last, &live);
     // Never back, never ahead of what is there.
     assert_eq!(alice.put("/api/rooms/tea/read", &json!({"seq": 1})).status, 200);

@@ -141,11 +141,9 @@ async fn over_websocket(client: &mut Client, operation: &str, room: &str) -> Str
 async fn check(hub: &Hub, table: &str, kind: &str, hidden: &str) {
     let mut wrong = Vec::new();
     for (n, line) in table.lines().map(str::trim).filter(|line| !line.is_empty()).skip(1).enumerate() {
-        let cells: Vec<_> = line.rsplitn(7, char::is_whitespace).map(str::trim).collect();
-        // More than one space stands between cells.
         let words: Vec<_> = line.split_whitespace().collect();
         let (operation, expected) = words.split_at(words.len() - ROLES.len());
-        assert!(cells.len() == 7 && !operation.is_empty(), "{line}");
+        assert!(!operation.is_empty(), "{line}");
         let (operation, room) = (operation.join(" "), format!("{kind}-{n}"));
         room_for(hub, &room, kind);
         for (role, expected) in expected.iter().enumerate() {
@@ -353,5 +351,8 @@ async fn rooms_are_for_admins_to_make_where_the_config_says_so() {
     let sent = root.post("/api/rooms/tea/messages", &json!({"message": "welcome", "as_user": "bot 7"}));
     assert_eq!(sent.status, 201, "{:?}", sent.body);
     let page = hub.api("alice").get("/api/rooms/tea/messages").body;
-    assert_eq!((&page["messages"][0]["user_id"], &page["messages"][0]["user"]), (&json!("bot 7"), &json!("user bot 7")));
+    assert_eq!(
+        (&page["messages"][0]["user_id"], &page["messages"][0]["user"]),
+        (&json!("bot 7"), &json!("user bot 7"))
+    );
 }

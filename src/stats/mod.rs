@@ -90,7 +90,7 @@ impl Stats {
             batches: Distribution::new([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0]),
             commits: Distribution::new([250.0, 500.0, 1e3, 2e3, 4e3, 8e3, 16e3, 64e3, 256e3, 1e6]),
             errors: [const { Counter::new() }; ErrorCode::ALL.len()],
-            rates: Rates::default(),
+            rates: Rates::new(),
         }
     }
 

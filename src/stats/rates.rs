@@ -18,8 +18,8 @@ struct Sample {
     delivered: u64,
 }
 
-/// The last minute's samples.
-#[derive(Debug, Default)]
+/// The last minute's samples; the start is the first.
+#[derive(Debug)]
 pub(super) struct Rates(Mutex<VecDeque<Sample>>);
 
 /// How often something happens, by the last second and by the last minute (or since the start).
@@ -30,6 +30,11 @@ pub(super) struct Rate {
 }
 
 impl Rates {
+    pub(super) fn new() -> Self {
+        let start = Sample { at: Instant::now(), stored: 0, delivered: 0 };
+        Self(Mutex::new(VecDeque::from([start])))
+    }
+
     pub(super) fn tick(&self, stored: u64, delivered: u64) {
         let mut samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if samples.len() >= SAMPLES {

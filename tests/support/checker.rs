@@ -35,6 +35,14 @@ impl History {
         self.seen.entry(reader.to_owned()).or_default().push((seq, value.to_owned()));
     }
 
+    /// Takes in what another one saw of other writers and readers.
+    pub fn merge(&mut self, other: Self) {
+        self.attempted.extend(other.attempted);
+        self.acked.extend(other.acked);
+        self.by_writer.extend(other.by_writer);
+        self.seen.extend(other.seen);
+    }
+
     pub fn acks(&self) -> usize {
         self.acked.len()
     }

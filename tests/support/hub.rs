@@ -18,12 +18,19 @@ use super::{Api, Client, Database, PATIENCE, Postgres, SECRET, on_postgres, toke
 pub struct HubOptions {
     environment: Vec<(String, String)>,
     wrapper: Vec<String>,
+    config: Option<PathBuf>,
 }
 
 impl HubOptions {
     /// Sets a key of the config.
     pub fn set(mut self, key: &str, value: impl ToString) -> Self {
         self.environment.push((variable(key), value.to_string()));
+        self
+    }
+
+    /// With a file of settings.
+    pub fn config_file(mut self, path: &Path) -> Self {
+        self.config = Some(path.to_owned());
         self
     }
 
@@ -102,6 +109,9 @@ impl Hub {
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).current_dir(folder).env("HUBBUB__AUTH__SECRET", SECRET);
         command.env("HUBBUB__SERVER__BIND", "127.0.0.1:0");
+        if let Some(config) = &options.config {
+            command.arg("--config").arg(config);
+        }
         command.envs(options.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         command
     }
@@ -119,6 +129,16 @@ impl Hub {
             Some(file) => Database::open(&format!("sqlite://{}", self.folder().join(file).display())).await,
             None => Database::open(self.options.database_url()).await,
         }
+    }
+
+    /// The settings that it was started with.
+    pub fn options(&self) -> &HubOptions {
+        &self.options
+    }
+
+    /// The variables that hold them.
+    pub fn environment(&self) -> &[(String, String)] {
+        &self.options.environment
     }
 
     pub fn pid(&self) -> u32 {
@@ -169,11 +189,6 @@ impl Hub {
         for child in children.split_whitespace().filter(|_| !self.options.wrapper.is_empty()) {
             drop(Command::new("kill").args(["-KILL", child]).status());
         }
-    }
-
-    /// The settings that it runs with.
-    pub fn options(&self) -> &HubOptions {
-        &self.options
     }
 
     /// The hub again on the same folder, on another port.

@@ -12,7 +12,7 @@ mod tokens;
 pub use checker::History;
 pub use client::Client;
 pub use database::{Database, on_postgres};
-pub use http::Api;
+pub use http::{Answer, Api};
 pub use hub::{Hub, HubOptions};
 pub use postgres::{Postgres, client};
 pub use tokens::{SECRET, fixture_tokens, signed, token};

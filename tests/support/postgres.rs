@@ -44,7 +44,7 @@ impl Postgres {
         let data = folder.join("data");
         // Real databases compare text by a language, not by bytes.
         let made = as_owner("initdb")
-            .args(["-U", "hubbub", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--locale-provider=icu"])
+            .args(["-U", "administrator", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--locale-provider=icu"])
             .args(["--icu-locale=en", "--no-sync", "-D"])
             .arg(&data)
             .output()
@@ -54,23 +54,25 @@ impl Postgres {
         let child = serve(&folder, port, &settings);
         let server = Self { folder, port, settings, child };
         server.wait_until_ready();
+        server.sql("CREATE ROLE app LOGIN");
         server
     }
 
-    /// The address of a new, empty database.
+    /// The address of a new, empty database, of a user who may do nothing else.
     pub fn database(&self) -> String {
         let name = format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
-        self.sql("postgres", &format!("CREATE DATABASE {name}"));
-        self.url(&name)
+        self.sql(&format!("CREATE DATABASE {name} OWNER app"));
+        self.url("app", &name)
     }
 
-    fn url(&self, name: &str) -> String {
-        format!("postgres://hubbub@127.0.0.1:{}/{name}", self.port)
+    fn url(&self, user: &str, database: &str) -> String {
+        format!("postgres://{user}@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// Runs SQL by psql, gives its output.
-    pub fn sql(&self, database: &str, sql: &str) -> String {
-        let output = client("psql").args(["-qAtX", "-v", "ON_ERROR_STOP=1", "-c", sql, &self.url(database)]).output();
+    /// Runs SQL as the server's administrator, gives its output.
+    pub fn sql(&self, sql: &str) -> String {
+        let url = self.url("administrator", "postgres");
+        let output = client("psql").args(["-qAtX", "-v", "ON_ERROR_STOP=1", "-c", sql, &url]).output();
         let output = output.unwrap();
         assert!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
@@ -78,7 +80,7 @@ impl Postgres {
 
     fn wait_until_ready(&self) {
         let start = Instant::now();
-        let url = self.url("postgres");
+        let url = self.url("administrator", "postgres");
         while !client("psql").args(["-qAtX", "-c", "SELECT 1", &url]).output().unwrap().status.success() {
             assert!(start.elapsed() < PATIENCE, "PostgreSQL does not start:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
@@ -91,8 +93,8 @@ impl Postgres {
 
     /// The server's processes, the first one first.
     fn processes(&self) -> Vec<String> {
-        let first = fs::read_to_string(self.folder.join("data/postmaster.pid")).unwrap();
-        let first = first.lines().next().unwrap().to_owned();
+        let first = fs::read_to_string(self.folder.join("data/postmaster.pid")).unwrap_or_default();
+        let Some(first) = first.lines().next().map(str::to_owned) else { return Vec::new() };
         let others = fs::read_to_string(format!("/proc/{first}/task/{first}/children")).unwrap_or_default();
         std::iter::once(first).chain(others.split_whitespace().map(str::to_owned)).collect()
     }
@@ -113,25 +115,30 @@ impl Postgres {
 
     /// SIGKILL, to all of it.
     pub fn kill(&mut self) {
+        self.end_watch();
         self.signal("KILL");
-        self.child.stdin.take();
-        // The watching shell takes the folder with it: it goes first.
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 
     /// Asks it to stop, sessions or not, and waits.
     pub fn stop(&mut self) {
+        self.end_watch();
         let stopped =
             as_owner("pg_ctl").args(["stop", "-m", "fast", "-w", "-D"]).arg(self.folder.join("data")).output();
         assert!(stopped.unwrap().status.success(), "pg_ctl stop");
+    }
+
+    /// The watching shell would take the folder with the server.
+    fn end_watch(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
     }
 
     /// The server again, on the same data and port.
     pub fn start_again(&mut self) {
-        drop(fs::remove_file(self.folder.join("data/postmaster.pid")));
+        // Of the one before, which a machine that starts again would not have either.
+        for left in ["data/postmaster.pid".to_owned(), format!(".s.PGSQL.{}.lock", self.port)] {
+            drop(fs::remove_file(self.folder.join(left)));
+        }
         self.child = serve(&self.folder, self.port, &self.settings);
         self.wait_until_ready();
     }

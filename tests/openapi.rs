@@ -1,0 +1,260 @@
+//! The OpenAPI document against the running hub: it has every route and no other; each of its operations is called, and
+//! every answer is one that it describes, with no field that it does not.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs,
+};
+
+use serde_json::{Map, Value, json};
+
+use crate::support::{Answer, Api, Hub, HubOptions};
+
+/// The document, and which of its answers were seen.
+struct Contract {
+    document: Value,
+    seen: BTreeSet<(String, String)>,
+    validators: HashMap<String, jsonschema::Validator>,
+}
+
+/// An object may have the fields that are described, and no others.
+fn strict(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            if fields.contains_key("properties") && !fields.contains_key("additionalProperties") {
+                fields.insert("additionalProperties".into(), json!(false));
+            }
+            fields.values_mut().for_each(strict);
+        }
+        Value::Array(list) => list.iter_mut().for_each(strict),
+        _ => {}
+    }
+}
+
+impl Contract {
+    fn of(hub: &Hub) -> Self {
+        let document = Api::new(hub.address, None).get("/api/openapi.json").body;
+        Self { document, seen: BTreeSet::new(), validators: HashMap::new() }
+    }
+
+    fn operations(&self) -> BTreeSet<(String, String)> {
+        let each = |(path, methods): (&String, &Value)| {
+            let path = path.clone();
+            let methods: Vec<_> = methods.as_object().unwrap().keys().map(|method| method.to_uppercase()).collect();
+            methods.into_iter().map(move |method| (method, path.clone()))
+        };
+        self.document["paths"].as_object().unwrap().iter().flat_map(each).collect()
+    }
+
+    fn answers(&self, method: &str, path: &str) -> Map<String, Value> {
+        self.document["paths"][path][method.to_lowercase()]["responses"].as_object().unwrap().clone()
+    }
+
+    /// Holds an answer against what the document says of this operation.
+    fn check(&mut self, method: &str, path: &str, answer: &Answer) {
+        let (operation, status) = (format!("{method} {path}"), answer.status.to_string());
+        let answers = self.answers(method, path);
+        let mut described = answers.get(&status).unwrap_or_else(|| panic!("{operation}: {status} is not described"));
+        if let Some(name) = described["$ref"].as_str() {
+            described = &self.document["components"]["responses"][name.rsplit('/').next().unwrap()];
+        }
+        if let Some(schema) = described["content"]["application/json"].get("schema") {
+            let mut whole =
+                json!({"allOf": [schema], "components": {"schemas": self.document["components"]["schemas"]}});
+            let validator = self.validators.entry(format!("{operation} {status}")).or_insert_with(|| {
+                strict(&mut whole);
+                jsonschema::validator_for(&whole).unwrap()
+            });
+            let faults: Vec<_> = validator.iter_errors(&answer.body).map(|fault| fault.to_string()).collect();
+            assert!(faults.is_empty(), "{operation} {status}: {faults:?} in {}", answer.body);
+        } else if described["content"].is_null() {
+            assert_eq!(answer.body, "", "{operation} {status}: a body that is not described");
+        }
+        self.seen.insert((operation, status));
+    }
+
+    /// Calls an operation and checks its answer.
+    fn call(&mut self, api: &Api, call: (&str, &str), filled: &str, body: Option<Value>) -> Answer {
+        let (method, path) = call;
+        let text = body.map(|body| body.to_string());
+        let answer = api.call(method, filled, text.as_deref().map(|text| ("application/json", text)));
+        self.check(method, path, &answer);
+        answer
+    }
+}
+
+#[test]
+fn the_document_has_every_route_and_no_other() {
+    let hub = Hub::start();
+    let routes: BTreeSet<_> = hubbub::http::operations()
+        .into_iter()
+        .filter(|(method, _)| method.as_str() != "HEAD")
+        .map(|(method, path)| (method.to_string(), path.to_owned()))
+        .collect();
+    let contract = Contract::of(&hub);
+    assert_eq!(contract.operations(), routes);
+    // Each route is really there, and each operation has a name of its own and says which errors it has.
+    let mut names = BTreeSet::new();
+    for (method, path) in contract.operations() {
+        let filled = path.replace("{room}", "lobby").replace("{user_id}", "alice");
+        let body = (method != "GET" && method != "DELETE").then_some(("application/json", "{}"));
+        let answer = hub.api("alice").call(&method, &filled, body);
+        assert_ne!(answer.refusal(), (404, "not_found"), "{method} {path}");
+        assert!(names.insert(contract.document["paths"][&path][method.to_lowercase()]["operationId"].to_string()));
+    }
+}
+
+#[test]
+fn its_error_codes_are_the_hub_s() {
+    let document = Contract::of(&Hub::start()).document;
+    let listed =
+        document["components"]["schemas"]["Error"]["properties"]["error"]["properties"]["code"]["enum"].clone();
+    let known: Vec<_> = hubbub::protocol::ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
+    assert_eq!(listed, json!(known));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_operation_is_called_and_answers_as_it_is_described() {
+    let options = HubOptions::default().unlimited().set("server.metrics_token", "a token for the scraper");
+    let hub = Hub::with(options.set("rooms.auto_create", false));
+    let mut contract = Contract::of(&hub);
+    let (alice, root, nobody) = (hub.api("alice"), hub.admin(), Api::new(hub.address, None));
+    let room = "/api/rooms/{room}";
+    let c = &mut contract;
+
+    // Users and rooms.
+    c.call(&alice, ("GET", "/api/me"), "/api/me", None);
+    c.call(&nobody, ("GET", "/api/me"), "/api/me", None);
+    for (body, _) in [
+        (json!({"name": "tea", "title": "Tea", "kind": "private"}), 201),
+        (json!({"name": "tea"}), 409),
+        (json!({"name": "no name"}), 400),
+        (json!({"name": "#x"}), 403),
+        (json!({"name": "x".repeat(70_000)}), 413),
+    ] {
+        c.call(&alice, ("POST", "/api/rooms"), "/api/rooms", Some(body));
+    }
+    let mut member = hub.member("alice", "tea").await;
+    for query in ["", "?limit=1&after=a", "?limit=0"] {
+        c.call(&alice, ("GET", "/api/rooms"), &format!("/api/rooms{query}"), None);
+        c.call(&alice, ("GET", "/api/me/rooms"), &format!("/api/me/rooms{query}"), None);
+    }
+    c.call(&alice, ("GET", room), "/api/rooms/tea", None);
+    c.call(&alice, ("GET", room), "/api/rooms/none", None);
+    c.call(&alice, ("PATCH", room), "/api/rooms/tea", Some(json!({"title": "Green tea"})));
+    c.call(&alice, ("PATCH", room), "/api/rooms/tea", Some(json!({"title": ""})));
+    c.call(&hub.api("bob"), ("PATCH", room), "/api/rooms/tea", Some(json!({"title": "Mine"})));
+
+    // Messages.
+    let messages = "/api/rooms/{room}/messages";
+    let at = "/api/rooms/tea/messages";
+    for body in [
+        json!({"message": "hi", "client_id": "a", "data": {"x": [1, null]}}),
+        json!({"message": "hi", "client_id": "a", "data": {"x": [1, null]}}),
+        json!({"message": "ho", "client_id": "a"}),
+        json!({"message": " "}),
+        json!({"message": "x".repeat(4_001)}),
+        json!({"message": "hi", "as_user": "bob"}),
+    ] {
+        c.call(&alice, ("POST", messages), at, Some(body));
+    }
+    c.call(&root, ("POST", messages), at, Some(json!({"message": "hi", "as_user": "new user"})));
+    c.call(&root, ("POST", messages), at, Some(json!({"message": "hi", "as_user": "hub:nobody"})));
+    for query in ["", "?after=0&limit=1", "?before=2", "?around=1", "?after=x", "?after=1&before=2"] {
+        c.call(&alice, ("GET", messages), &format!("{at}{query}"), None);
+    }
+    c.call(&hub.api("bob"), ("GET", messages), at, None);
+    c.call(&alice, ("PUT", "/api/rooms/{room}/read"), "/api/rooms/tea/read", Some(json!({"seq": 1})));
+    c.call(&alice, ("PUT", "/api/rooms/{room}/read"), "/api/rooms/tea/read", Some(json!({"seq": -1})));
+    c.call(&alice, ("GET", "/api/me/rooms"), "/api/me/rooms", None);
+    c.call(&alice, ("GET", "/api/rooms/{room}/presence"), "/api/rooms/tea/presence", None);
+    c.call(&hub.api("bob"), ("GET", "/api/rooms/{room}/presence"), "/api/rooms/tea/presence", None);
+
+    // Members.
+    let one = "/api/rooms/{room}/members/{user_id}";
+    let bob = "/api/rooms/tea/members/bob";
+    c.call(&alice, ("PUT", one), bob, None);
+    c.call(&alice, ("PUT", one), bob, Some(json!({"role": "moderator"})));
+    c.call(&alice, ("PUT", one), bob, Some(json!({"role": "king"})));
+    c.call(&alice, ("PUT", one), "/api/rooms/tea/members/alice", Some(json!({"role": "member"})));
+    c.call(&alice, ("PUT", one), "/api/rooms/tea/members/hub:nobody", Some(json!({})));
+    c.call(&hub.api("bob"), ("PUT", one), "/api/rooms/tea/members/x", Some(json!({"role": "owner"})));
+    for query in ["", "?limit=1", "?after=%07"] {
+        let filled = format!("/api/rooms/tea/members{query}");
+        c.call(&alice, ("GET", "/api/rooms/{room}/members"), &filled, None);
+    }
+    c.call(&alice, ("DELETE", one), "/api/rooms/tea/members/alice", None);
+    c.call(&hub.api("bob"), ("DELETE", one), "/api/rooms/tea/members/alice", None);
+    c.call(&alice, ("DELETE", one), bob, None);
+    c.call(&hub.api("stranger"), ("DELETE", one), bob, None);
+
+    // Accounts.
+    let account = json!({"username": "carol", "password": "correct horse"});
+    let made = c.call(&nobody, ("POST", "/api/register"), "/api/register/", Some(account.clone()));
+    c.call(&nobody, ("POST", "/api/register"), "/api/register/", Some(account.clone()));
+    c.call(&nobody, ("POST", "/api/token"), "/api/token/", Some(account));
+    c.call(&nobody, ("POST", "/api/token"), "/api/token/", Some(json!({"username": "carol", "password": "no"})));
+    c.call(&nobody, ("POST", "/api/token"), "/api/token/", Some(json!([])));
+    for (path, field) in [("/api/token/refresh", "refresh"), ("/api/token/verify", "token")] {
+        c.call(&nobody, ("POST", path), path, Some(json!({field: made.body["refresh"]})));
+        c.call(&nobody, ("POST", path), path, Some(json!({field: "no token"})));
+        c.call(&nobody, ("POST", path), path, Some(json!({})));
+    }
+
+    // For the operator.
+    c.call(&root, ("GET", "/api/admin/stats"), "/api/admin/stats", None);
+    c.call(&alice, ("GET", "/api/admin/stats"), "/api/admin/stats", None);
+    let scraper = Api::new(hub.address, Some("a token for the scraper".into()));
+    c.call(&scraper, ("GET", "/metrics"), "/metrics", None);
+    c.call(&alice, ("GET", "/metrics"), "/metrics", None);
+    c.call(&nobody, ("GET", "/health/live"), "/health/live", None);
+    c.call(&nobody, ("GET", "/health/ready"), "/health/ready", None);
+
+    // With the database locked.
+    let database = hub.database().await;
+    database.lock().await;
+    for ready in std::iter::repeat_with(|| nobody.get("/health/ready")) {
+        let away = ready.status == 503;
+        c.check("GET", "/health/ready", &ready);
+        if away {
+            break;
+        }
+        member.send(&json!({"type": "send", "room": "tea", "message": "hi"})).await;
+    }
+    c.call(&alice, ("POST", messages), at, Some(json!({"message": "while it is locked"})));
+    database.unlock().await;
+
+    // Every operation was called with success, and most refusals were seen too.
+    for (method, path) in contract.operations() {
+        for status in contract.answers(&method, &path).keys().filter(|status| status.starts_with('2')) {
+            let seen = contract.seen.contains(&(format!("{method} {path}"), status.clone()));
+            assert!(seen, "{method} {path}: never answered {status}");
+        }
+    }
+    assert!(contract.seen.len() >= 60, "only {} answers were seen", contract.seen.len());
+}
+
+#[test]
+fn the_pages_and_what_they_load_are_all_there() {
+    let hub = Hub::start();
+    let nobody = Api::new(hub.address, None);
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/web");
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let served = nobody.get(&format!("/assets/{name}"));
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!((served.status, served.body.as_str()), (200, Some(text.as_str())), "{name}");
+        let policy = served.headers["content-security-policy"].to_str().unwrap();
+        assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+        // Nothing from elsewhere, nothing inline.
+        let inline = ["<script>", " onclick=", " style=\"", "javascript:"].iter().find(|what| text.contains(**what));
+        assert!(!name.ends_with(".html") || inline.is_none(), "{name}: {inline:?}");
+    }
+    for page in ["/", "/api/docs"] {
+        let served = nobody.get(page);
+        assert!(served.status == 200 && served.body.as_str().unwrap().contains("<!doctype html>"), "{page}");
+    }
+    assert_eq!(nobody.get("/assets/none.js").refusal(), (404, "not_found"));
+    assert_eq!(nobody.get("/assets/..%2fCargo.toml").refusal(), (404, "not_found"));
+}
