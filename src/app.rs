@@ -265,8 +265,8 @@ fn guard_socket(socket: &dyn Any, send_buffer: usize, stalled: Duration) {
 fn greet(addresses: &[SocketAddr]) -> Result<(), io::Error> {
     let mut out = io::stdout().lock();
     for address in addresses {
-        writeln!(out, "hubbub listens on http://{address}")?;
         tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
+        writeln!(out, "hubbub listens on http://{address}")?;
     }
     out.flush()
 }

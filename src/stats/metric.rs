@@ -98,8 +98,8 @@ impl Distribution {
     pub fn record(&self, value: u64) {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.turn();
-        // It resizes itself, so every value fits.
-        recent.now.saturating_record(value);
+        // It grows by itself, so every value fits.
+        recent.now.record(value).ok();
         self.buckets.observe(u32::try_from(value).map_or(f64::INFINITY, f64::from));
     }
 
@@ -134,4 +134,21 @@ impl Recent {
 #[expect(clippy::expect_used, reason = "invariant: 1 to 5 digits are possible")]
 pub(crate) fn histogram() -> Histogram<u64> {
     Histogram::new(3).expect("three digits")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_hold_small_and_large_values() {
+        let times = Distribution::new([10.0, 1e6]);
+        for value in 1..=99 {
+            times.record(value);
+        }
+        times.record(5_000_000);
+        let Percentiles { p50, p99, max } = times.percentiles();
+        assert_eq!((p50, p99), (50, 99));
+        assert!((5_000_000..5_010_000).contains(&max), "{max}");
+    }
 }
