@@ -2,8 +2,9 @@
 //! locked, its backends ended one by one. `unavailable` within 5 s, no false ack, flow again within 2 s of its return,
 //! without a restart of the hub. And several processes that migrate one database at once.
 //!
-//! P1 P2 P3. Each fault ends with the checker. Seen to fail with the hub broken so (scripts/mutants): a batch whose answer
-//! was lost taken for refused (P2: duplicate).
+//! P1 P2 P3. Each fault ends with the checker. Seen to fail with the hub broken so (scripts/mutants): neither a look for
+//! repeats nor a unique key, so that a batch whose answer was lost is stored twice (P2: duplicate); `synchronous_commit`
+//! left to the server (P1); a room's messages in any lane (P3: its order).
 
 use std::{
     sync::{
