@@ -4,9 +4,9 @@
 use std::fmt;
 
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, ResponseError, http::StatusCode, http::header, web};
-use bytestring::ByteString;
 use serde_json::{Map, Value, json};
 
+use super::{ApiError, extract::Body};
 use crate::{
     auth::{PasswordsBusy, TokenError, TokenKind},
     protocol::{ErrorCode, UserId, WireError},
@@ -110,8 +110,8 @@ struct Fields {
 }
 
 impl Fields {
-    fn of(request: &HttpRequest, body: Result<web::Bytes, actix_web::Error>) -> Result<Self, AccountError> {
-        let text: ByteString = super::text_of(body).map_err(AccountError::Later)?;
+    fn of(request: &HttpRequest, body: Result<Body<()>, ApiError>) -> Result<Self, AccountError> {
+        let text = body.map_err(|ApiError(error)| AccountError::Later(error))?.text;
         let form = "application/x-www-form-urlencoded";
         let given = if request.content_type().eq_ignore_ascii_case(form) {
             let pairs = web::Query::<Vec<(String, String)>>::from_query(&text).map_err(|_| AccountError::NoJson)?;
@@ -154,7 +154,7 @@ impl Fields {
 /// `POST /api/register` {username, password}: makes an account and signs it in.
 pub(super) async fn register(
     request: HttpRequest,
-    body: Result<web::Bytes, actix_web::Error>,
+    body: Result<Body<()>, ApiError>,
     worker: web::Data<Worker>,
 ) -> Result<HttpResponse, AccountError> {
     if !worker.config.accounts.register {
@@ -188,7 +188,7 @@ pub(super) async fn register(
 /// `POST /api/token` {username, password}: an access and a refresh token.
 pub(super) async fn obtain(
     request: HttpRequest,
-    body: Result<web::Bytes, actix_web::Error>,
+    body: Result<Body<()>, ApiError>,
     worker: web::Data<Worker>,
 ) -> Result<HttpResponse, AccountError> {
     const NO: AccountError = AccountError::Unauthorized("No active account found with the given credentials", None);
@@ -211,7 +211,7 @@ pub(super) async fn obtain(
 /// `POST /api/token/refresh` {refresh}: a new access token.
 pub(super) async fn refresh(
     request: HttpRequest,
-    body: Result<web::Bytes, actix_web::Error>,
+    body: Result<Body<()>, ApiError>,
     worker: web::Data<Worker>,
 ) -> Result<HttpResponse, AccountError> {
     let mut fields = Fields::of(&request, body)?;
@@ -230,7 +230,7 @@ pub(super) async fn refresh(
 /// sessions.
 pub(super) async fn verify(
     request: HttpRequest,
-    body: Result<web::Bytes, actix_web::Error>,
+    body: Result<Body<()>, ApiError>,
     worker: web::Data<Worker>,
 ) -> Result<HttpResponse, AccountError> {
     let mut fields = Fields::of(&request, body)?;

@@ -5,7 +5,7 @@ use subtle::ConstantTimeEq;
 
 use super::{
     ApiError,
-    signed_in::{Admin, Asker, bearer},
+    extract::{Admin, Asker, bearer},
 };
 use crate::{protocol::WireError, stats::CONTENT_TYPE, worker::Worker};
 

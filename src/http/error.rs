@@ -19,7 +19,7 @@ use crate::{
 
 /// A refusal as an HTTP answer.
 #[derive(Debug)]
-pub struct ApiError(WireError);
+pub struct ApiError(pub(super) WireError);
 
 impl<E: Into<WireError>> From<E> for ApiError {
     fn from(error: E) -> Self {

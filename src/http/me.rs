@@ -5,8 +5,8 @@ use serde_json::json;
 
 use super::{
     ApiError,
+    extract::Asker,
     rooms::{ListQuery, room_cursor},
-    signed_in::Asker,
 };
 use crate::{protocol::Window, worker::Worker};
 

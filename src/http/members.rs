@@ -5,10 +5,14 @@ use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{ApiError, rooms::ListQuery, signed_in::Asker};
+use super::{
+    ApiError,
+    extract::{Asker, Body, InRoom},
+    rooms::ListQuery,
+};
 use crate::{
     config::UsersPolicy,
-    protocol::{RoomName, UserId, Window, WireError, object},
+    protocol::{UserId, Window, WireError},
     store::{Changed, Role, RoomChange},
     worker::Worker,
 };
@@ -16,11 +20,10 @@ use crate::{
 /// `GET …?after=USER_ID&limit=50`, by id: for whoever may read the room.
 pub(super) async fn list(
     Asker(user): Asker,
-    path: web::Path<String>,
+    InRoom(room): InRoom,
     query: web::Query<ListQuery>,
     worker: web::Data<Worker>,
 ) -> Result<HttpResponse, ApiError> {
-    let room = RoomName::parse(&path)?;
     let ListQuery { after, limit } = query.into_inner();
     let limit = Window::limit(limit)?;
     let after = after.map(|after| user_id(&after, "after")).transpose()?;
@@ -31,21 +34,27 @@ pub(super) async fn list(
     Ok(HttpResponse::Ok().json(json!({"members": members, "more": more})))
 }
 
+/// The member that the path names.
+#[derive(Deserialize)]
+pub(super) struct OneMember {
+    user_id: String,
+}
+
 #[derive(Default, Deserialize)]
-struct MemberBody {
+pub(super) struct MemberBody {
     role: Option<Role>,
 }
 
 /// `PUT …/{user_id}` {role?}: 201 where they are a member now, 200 where they were one.
 pub(super) async fn put(
     Asker(by): Asker,
-    path: web::Path<(String, String)>,
-    body: Result<web::Bytes, actix_web::Error>,
+    InRoom(room): InRoom,
+    path: web::Path<OneMember>,
+    body: Body<MemberBody>,
     worker: web::Data<Worker>,
 ) -> Result<HttpResponse, ApiError> {
-    let (room, user) = named(&path)?;
-    let body = super::text_of(body)?;
-    let MemberBody { role } = if body.trim().is_empty() { MemberBody::default() } else { object(&body)? };
+    let user = user_id(&path.user_id, "user_id")?;
+    let MemberBody { role } = if body.text.trim().is_empty() { MemberBody::default() } else { body.fields()? };
     let make = worker.config.auth.users == UsersPolicy::Any;
     let change = RoomChange::Put { user: user.clone(), role, make };
     let (role, added) = match worker.handle.change(by, room.clone(), change).await? {
@@ -60,16 +69,13 @@ pub(super) async fn put(
 /// `DELETE …/{user_id}`: 204, also where they were none.
 pub(super) async fn remove(
     Asker(by): Asker,
-    path: web::Path<(String, String)>,
+    InRoom(room): InRoom,
+    path: web::Path<OneMember>,
     worker: web::Data<Worker>,
 ) -> Result<HttpResponse, ApiError> {
-    let (room, user) = named(&path)?;
+    let user = user_id(&path.user_id, "user_id")?;
     worker.handle.change(by, room, RoomChange::Remove { user }).await?;
     Ok(HttpResponse::NoContent().finish())
-}
-
-fn named((room, user): &(String, String)) -> Result<(RoomName, UserId), WireError> {
-    Ok((RoomName::parse(room)?, user_id(user, "user_id")?))
 }
 
 fn user_id(text: &str, field: &str) -> Result<UserId, WireError> {

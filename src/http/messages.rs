@@ -6,10 +6,13 @@ use actix_web::{HttpResponse, http::header, web};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{ApiError, signed_in::Asker};
+use super::{
+    ApiError,
+    extract::{Asker, Body, InRoom},
+};
 use crate::{
     config::UsersPolicy,
-    protocol::{Command, Dialect, ErrorCode, Reply, RoomName, UserId, Window, WireError, object},
+    protocol::{Command, Dialect, ErrorCode, Reply, UserId, Window, WireError},
     worker::Worker,
 };
 
@@ -24,11 +27,10 @@ pub(super) struct PageQuery {
 /// `GET …?after=41&limit=50` (or before, around; none: the newest): messages ascending by seq.
 pub(super) async fn read(
     Asker(user): Asker,
-    path: web::Path<String>,
+    InRoom(room): InRoom,
     query: web::Query<PageQuery>,
     worker: web::Data<Worker>,
 ) -> Result<HttpResponse, ApiError> {
-    let room = RoomName::parse(&path)?;
     let PageQuery { after, before, around, limit } = query.into_inner();
     let (window, limit) = (Window::from_options(after, before, around)?, Window::limit(limit)?);
     let (page, head) = worker.handle.history(&worker.store, user, room, window, limit).await?;
@@ -36,7 +38,7 @@ pub(super) async fn read(
 }
 
 #[derive(Deserialize)]
-struct AsUser {
+pub(super) struct AsUser {
     as_user: Option<String>,
 }
 
@@ -44,16 +46,14 @@ struct AsUser {
 /// `as_user`, in whose name it is.
 pub(super) async fn send(
     Asker(asker): Asker,
-    path: web::Path<String>,
-    body: Result<web::Bytes, actix_web::Error>,
+    InRoom(room): InRoom,
+    body: Body<AsUser>,
     worker: web::Data<Worker>,
 ) -> Result<HttpResponse, ApiError> {
-    let room = RoomName::parse(&path)?;
-    let text = super::text_of(body)?;
     let dialect = Dialect::Plain { room: room.clone(), resumes: false };
-    let request = dialect.parse(&text, &worker.config.limits.message()).map_err(|failure| failure.error)?;
+    let request = dialect.parse(&body.text, &worker.config.limits.message()).map_err(|failure| failure.error)?;
     let Command::Send { draft, .. } = request.command else { return Err(WireError::internal().into()) };
-    let AsUser { as_user } = object(&text)?;
+    let AsUser { as_user } = body.fields()?;
     let user = match as_user {
         None => Arc::clone(&asker),
         Some(_) if !asker.admin => return Err(WireError::forbidden("only an admin may speak as somebody else").into()),

@@ -4,22 +4,21 @@
 mod accounts;
 mod admin;
 mod error;
+mod extract;
 mod health;
 mod me;
 mod members;
 mod messages;
 mod pages;
 mod rooms;
-mod signed_in;
 
 use actix_web::{HttpResponse, Route, http::Method, web};
-use bytestring::ByteString;
 
 pub(crate) use accounts::{name_faults, password_faults};
 pub use error::ApiError;
 pub(crate) use error::{count_errors, query_error};
+pub use extract::bearer;
 pub(crate) use rooms::check_title;
-pub use signed_in::bearer;
 
 use crate::protocol::{ErrorCode, WireError};
 
@@ -65,12 +64,6 @@ pub fn routes(config: &mut web::ServiceConfig) {
     }
     pages::routes(config);
     config.default_service(web::to(nothing_here));
-}
-
-/// A request's body as text. What it must be is the handler's to say, whatever its Content-Type claims.
-fn text_of(body: Result<web::Bytes, actix_web::Error>) -> Result<ByteString, WireError> {
-    let body = body.map_err(|_| WireError::new(ErrorCode::TooLong, "the body is too long, or did not come whole"))?;
-    ByteString::try_from(body).map_err(|_| WireError::new(ErrorCode::BadJson, "the body must be UTF-8"))
 }
 
 async fn nothing_here() -> Result<HttpResponse, ApiError> {

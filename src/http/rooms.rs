@@ -6,9 +6,12 @@ use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{ApiError, signed_in::Asker};
+use super::{
+    ApiError,
+    extract::{Asker, Body, InRoom},
+};
 use crate::{
-    protocol::{RoomName, Seq, Window, WireError, object},
+    protocol::{RoomName, Seq, Window, WireError},
     server::CreateRoom,
     store::{RoomChange, RoomKind, User},
     worker::Worker,
@@ -63,11 +66,10 @@ pub(super) struct NewRoomBody {
 /// `POST /api/rooms` {name, title?, kind?}: makes a room, whose owner one is.
 pub(super) async fn create(
     Asker(user): Asker,
-    body: Result<web::Bytes, actix_web::Error>,
+    body: Body<NewRoomBody>,
     worker: web::Data<Worker>,
 ) -> Result<HttpResponse, ApiError> {
-    let body = super::text_of(body)?;
-    let NewRoomBody { name, title, kind } = object(&body)?;
+    let NewRoomBody { name, title, kind } = body.fields()?;
     let room = RoomName::parse(&name)?;
     title.as_deref().map_or(Ok(()), check_title)?;
     let new = CreateRoom { room, title, kind: kind.unwrap_or(RoomKind::Public) };
@@ -79,48 +81,43 @@ pub(super) async fn create(
 /// `GET /api/rooms/{room}`.
 pub(super) async fn one(
     Asker(user): Asker,
-    path: web::Path<String>,
+    InRoom(room): InRoom,
     worker: web::Data<Worker>,
 ) -> Result<HttpResponse, ApiError> {
-    let room = RoomName::parse(&path)?;
     summary(&worker, user, room).await
 }
 
 #[derive(Deserialize)]
-struct TitleBody {
+pub(super) struct TitleBody {
     title: String,
 }
 
 /// `PATCH /api/rooms/{room}` {title}: by an owner or moderator.
 pub(super) async fn retitle(
     Asker(user): Asker,
-    path: web::Path<String>,
-    body: Result<web::Bytes, actix_web::Error>,
+    InRoom(room): InRoom,
+    body: Body<TitleBody>,
     worker: web::Data<Worker>,
 ) -> Result<HttpResponse, ApiError> {
-    let room = RoomName::parse(&path)?;
-    let body = super::text_of(body)?;
-    let TitleBody { title } = object(&body)?;
+    let TitleBody { title } = body.fields()?;
     check_title(&title)?;
     worker.handle.change(Arc::clone(&user), room.clone(), RoomChange::Retitle(title)).await?;
     summary(&worker, user, room).await
 }
 
 #[derive(Deserialize)]
-struct ReadBody {
+pub(super) struct ReadBody {
     seq: i64,
 }
 
 /// `PUT /api/rooms/{room}/read` {seq}: one's own marker, as it stands then.
 pub(super) async fn mark_read(
     Asker(user): Asker,
-    path: web::Path<String>,
-    body: Result<web::Bytes, actix_web::Error>,
+    InRoom(room): InRoom,
+    body: Body<ReadBody>,
     worker: web::Data<Worker>,
 ) -> Result<HttpResponse, ApiError> {
-    let room = RoomName::parse(&path)?;
-    let body = super::text_of(body)?;
-    let ReadBody { seq } = object(&body)?;
+    let ReadBody { seq } = body.fields()?;
     let seq = worker.handle.read(user, room.clone(), Seq::parse(seq, "seq")?, None).await?;
     Ok(HttpResponse::Ok().json(json!({"room": room, "seq": seq})))
 }
@@ -128,10 +125,9 @@ pub(super) async fn mark_read(
 /// `GET /api/rooms/{room}/presence`: who is in it now.
 pub(super) async fn presence(
     Asker(user): Asker,
-    path: web::Path<String>,
+    InRoom(room): InRoom,
     worker: web::Data<Worker>,
 ) -> Result<HttpResponse, ApiError> {
-    let room = RoomName::parse(&path)?;
     Ok(HttpResponse::Ok().json(worker.handle.presence(user, room).await?))
 }
 

@@ -1,0 +1,115 @@
+//! What requests have in common: who asks (`Authorization: Bearer …`, verified for each request), the room in the path,
+//! the JSON of the body.
+
+use std::{future::Future, marker::PhantomData, pin::Pin, sync::Arc};
+
+use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header, web};
+
+use bytestring::ByteString;
+use serde::{Deserialize, de::DeserializeOwned};
+
+use super::ApiError;
+use crate::{
+    protocol::{ErrorCode, RoomName, WireError, object},
+    store::User,
+    worker::Worker,
+};
+
+/// The user whose token came with the request.
+pub(super) struct Asker(pub(super) Arc<User>);
+
+impl Asker {
+    pub(super) async fn of(request: &HttpRequest, worker: &Worker) -> Result<Self, WireError> {
+        let missing = || WireError::new(ErrorCode::Unauthenticated, "`Authorization: Bearer <token>` is missing");
+        let token = bearer(request).ok_or_else(missing)?;
+        Ok(Self(worker.sign_in(token).await?.user))
+    }
+}
+
+/// The same, and an admin.
+pub(super) struct Admin;
+
+impl Admin {
+    pub(super) fn check(asker: &Asker) -> Result<(), WireError> {
+        if asker.0.admin { Ok(()) } else { Err(WireError::forbidden("this is for admins")) }
+    }
+}
+
+type Extracted<T> = Pin<Box<dyn Future<Output = Result<T, ApiError>>>>;
+
+impl FromRequest for Asker {
+    type Error = ApiError;
+    type Future = Extracted<Self>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        Box::pin(async move {
+            let worker = request.app_data::<web::Data<Worker>>().ok_or_else(WireError::internal)?;
+            Ok(Self::of(&request, worker).await?)
+        })
+    }
+}
+
+impl FromRequest for Admin {
+    type Error = ApiError;
+    type Future = Extracted<Self>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let asker = Asker::from_request(request, payload);
+        Box::pin(async move { Ok(Self::check(&asker.await?).map(|()| Self)?) })
+    }
+}
+
+/// The room that the path names.
+pub(super) struct InRoom(pub(super) RoomName);
+
+impl FromRequest for InRoom {
+    type Error = ApiError;
+    type Future = Extracted<Self>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        #[derive(Deserialize)]
+        struct Named {
+            room: String,
+        }
+        let path = web::Path::<Named>::from_request(request, payload);
+        Box::pin(async move {
+            let named = path.await.map_err(|_| WireError::internal())?;
+            Ok(Self(RoomName::parse(&named.room)?))
+        })
+    }
+}
+
+/// The body's text, and what its JSON says. What it must be is the hub's to say, whatever its Content-Type claims.
+pub(super) struct Body<T> {
+    pub(super) text: ByteString,
+    json: PhantomData<T>,
+}
+
+impl<T: DeserializeOwned> Body<T> {
+    /// The fields of a body that is one JSON object.
+    pub(super) fn fields(&self) -> Result<T, WireError> {
+        object(&self.text)
+    }
+}
+
+impl<T: 'static> FromRequest for Body<T> {
+    type Error = ApiError;
+    type Future = Extracted<Self>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let bytes = web::Bytes::from_request(request, payload);
+        Box::pin(async move {
+            let long = |_| WireError::new(ErrorCode::TooLong, "the body is too long, or did not come whole");
+            let no_text = |_| WireError::new(ErrorCode::BadJson, "the body must be UTF-8");
+            let text = ByteString::try_from(bytes.await.map_err(long)?).map_err(no_text)?;
+            Ok(Self { text, json: PhantomData })
+        })
+    }
+}
+
+/// The token in the `Authorization` header; the scheme's case does not matter (RFC 9110 section 11.1).
+pub fn bearer(request: &HttpRequest) -> Option<&str> {
+    let (scheme, token) = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}
