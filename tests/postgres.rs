@@ -4,7 +4,8 @@
 //!
 //! P1 P2 P3. Each fault ends with the checker. Seen to fail with the hub broken so (scripts/mutants): neither a look for
 //! repeats nor a unique key, so that a batch whose answer was lost is stored twice (P2: duplicate); `synchronous_commit`
-//! left to the server (P1); a room's messages in any lane (P3: its order).
+//! left to the server (P1); a room's messages in any lane (P3: its order); rights not raised by a removal (P7: another
+//! node stores by the old ones).
 
 use std::{
     sync::{
@@ -16,7 +17,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, History, Hub, HubOptions, PATIENCE, Postgres};
+use crate::support::{Client, History, Hub, HubOptions, PATIENCE, Postgres, Proxy};
 
 const UNAVAILABLE_WITHIN: Duration = Duration::from_secs(5);
 const FLOW_WITHIN: Duration = Duration::from_secs(2);
@@ -53,9 +54,10 @@ async fn write(
 
 /// Writers write while a fault comes and goes; everything that was acked is there once, in one order, for the reader and
 /// in the database.
-async fn under(fault: impl AsyncFnOnce(&mut Postgres, &Hub)) {
+async fn under(fault: impl AsyncFnOnce(&mut Postgres, &Hub, &Proxy)) {
     let mut server = Postgres::start(&[]);
-    let url = server.database();
+    let proxy = Proxy::before(server.port()).await;
+    let url = server.database().replace(&server.port().to_string(), &proxy.address.port().to_string());
     let hub = Hub::with(HubOptions::default().unlimited().set("database.url", &url));
     let mut reader = hub.member("reader", "lobby").await;
     let done = Arc::new(AtomicBool::new(false));
@@ -74,7 +76,7 @@ async fn under(fault: impl AsyncFnOnce(&mut Postgres, &Hub)) {
         }
     });
     tokio::time::sleep(Duration::from_millis(300)).await;
-    fault(&mut server, &hub).await;
+    fault(&mut server, &hub, &proxy).await;
     let healed = Instant::now();
     while acks.recv().await.unwrap() < healed {}
     assert!(healed.elapsed() < FLOW_WITHIN, "flow only {:?} after the database was back", healed.elapsed());
@@ -112,7 +114,7 @@ async fn felt(hub: &Hub) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p1_p2_p3_a_server_that_is_stopped_and_started() {
-    under(async |server, hub| {
+    under(async |server, hub, _| {
         server.stop();
         felt(hub).await;
         tokio::time::sleep(Duration::from_millis(1_500)).await;
@@ -123,7 +125,7 @@ async fn p1_p2_p3_a_server_that_is_stopped_and_started() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p1_p2_p3_a_server_that_is_killed() {
-    under(async |server, hub| {
+    under(async |server, hub, _| {
         server.kill();
         felt(hub).await;
         server.start_again();
@@ -133,7 +135,7 @@ async fn p1_p2_p3_a_server_that_is_killed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p1_p2_p3_a_server_that_stands_still() {
-    under(async |server, hub| {
+    under(async |server, hub, _| {
         server.pause();
         felt(hub).await;
         // Longer than any call waits: everybody was told.
@@ -145,7 +147,7 @@ async fn p1_p2_p3_a_server_that_stands_still() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p1_p2_p3_a_server_without_free_connections() {
-    under(async |server, hub| {
+    under(async |server, hub, _| {
         // Others have all that there are (53300): the hub's are ended, and it gets no new ones.
         server.sql("ALTER ROLE app CONNECTION LIMIT 0");
         end_backends(server);
@@ -160,10 +162,25 @@ fn end_backends(server: &Postgres) {
     server.sql("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'hubbub'");
 }
 
-/// Backends end in the middle of whatever they do, all the time: answers get lost after commits too.
+/// The batch is committed, and its answer never comes: it must be found, not stored again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p2_answers_that_are_lost_after_their_commits() {
+    under(async |_, _, proxy| {
+        for _ in 0..40 {
+            proxy.cut(true);
+            tokio::time::sleep(Duration::from_millis(rand::random_range(5..20))).await;
+            proxy.cut(false);
+            tokio::time::sleep(Duration::from_millis(rand::random_range(10..60))).await;
+        }
+        assert!(proxy.lost() > 20, "only {} answers were lost", proxy.lost());
+    })
+    .await;
+}
+
+/// Backends end in the middle of whatever they do, all the time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p1_p2_p3_backends_that_are_ended_all_the_time() {
-    under(async |server, _| {
+    under(async |server, _, _| {
         for _ in 0..40 {
             end_backends(server);
             tokio::time::sleep(Duration::from_millis(rand::random_range(10..80))).await;
@@ -211,6 +228,22 @@ async fn p1_each_connection_commits_synchronously_whatever_the_server_says() {
     hub.member("alice", "lobby").await.say("lobby", "hi").await;
     let ready = crate::support::Api::new(hub.address, None).get("/health/ready");
     assert_eq!(ready.body["database"], json!({"synchronous_commit": "on"}), "P1");
+}
+
+/// What another process does to a room's members is not in this one's memory: the writer sees that the rights are others.
+#[tokio::test]
+async fn p7_a_removal_by_another_node_holds_for_messages_that_this_one_would_take() {
+    let url = Postgres::shared().database();
+    let options = || HubOptions::default().set("database.url", &url);
+    let (hub, other) = (Hub::with(options()), Hub::with(options()));
+    let owner = hub.api("owner");
+    owner.post("/api/rooms", &json!({"name": "club", "kind": "private"}));
+    owner.put("/api/rooms/club/members/alice", &json!({}));
+    let mut alice = other.member("alice", "club").await;
+    assert_eq!(alice.say("club", "hi").await["seq"], 1);
+    assert_eq!(owner.delete("/api/rooms/club/members/alice").status, 204);
+    assert_eq!(alice.say("club", "still here?").await["code"], "forbidden", "P7: judged by rights that are gone");
+    assert_eq!(hub.database().await.messages("club").await.len(), 1);
 }
 
 #[tokio::test]

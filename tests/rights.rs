@@ -2,7 +2,7 @@
 //! gone at once, open sockets among it.
 //!
 //! Seen to fail with the hub broken so (scripts/mutants): open sessions not told of a removal (P7: it goes on
-//! receiving); a room's rights not raised by a removal (P7: a message judged before is stored after).
+//! receiving); what the old rights allowed stored by another node is in `postgres`.
 
 use serde_json::{Value, json};
 

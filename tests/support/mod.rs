@@ -7,6 +7,7 @@ mod database;
 mod http;
 mod hub;
 mod postgres;
+mod proxy;
 mod tokens;
 
 pub use checker::History;
@@ -15,6 +16,7 @@ pub use database::{Database, on_postgres};
 pub use http::{Answer, Api};
 pub use hub::{Hub, HubOptions};
 pub use postgres::{Postgres, client};
+pub use proxy::Proxy;
 pub use tokens::{SECRET, fixture_tokens, signed, token};
 
 use std::time::Duration;

@@ -65,6 +65,10 @@ impl Postgres {
         self.url("app", &name)
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     fn url(&self, user: &str, database: &str) -> String {
         format!("postgres://{user}@127.0.0.1:{}/{database}", self.port)
     }
