@@ -222,6 +222,7 @@ fn server_bounds(config: &Config) -> ServerBounds {
         auto_create: config.rooms.auto_create,
         only_admins_create: config.rooms.create == CreatePolicy::Admin,
         typing_members: limits.typing_members,
+        shared_database: matches!(config.database.url, DatabaseUrl::Postgres(_)),
         lanes: match config.database.url {
             DatabaseUrl::Sqlite(_) => 1,
             DatabaseUrl::Postgres(_) => usize::try_from(config.database.lanes).unwrap_or(1),

@@ -46,6 +46,8 @@ export class Rooms extends EventTarget {
 
   /** Loads the list anew. Rooms that one no longer belongs to go, except those that are used without belonging. */
   async load() {
+    // A room that is entered while the list is on its way is not missing from it.
+    const before = new Set(this.all.filter((room) => room.role));
     const named = new Set();
     let answer = { more: true };
     let after;
@@ -59,7 +61,7 @@ export class Rooms extends EventTarget {
       after = answer.rooms.at(-1).name;
     }
     this.loaded = true;
-    const past = (room) => room.role && !room.joining && !named.has(room.name);
+    const past = (room) => before.has(room) && !room.joining && !named.has(room.name);
     if (!answer.more) this.all.filter(past).forEach((room) => this.drop(room));
     this.tell("list");
     this.tell("room");

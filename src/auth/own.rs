@@ -35,8 +35,8 @@ impl TokenKind {
 /// The hub's own key.
 pub struct OwnKey {
     signing: EncodingKey,
-    pub(super) verifying: DecodingKey,
-    pub(super) validation: Validation,
+    verifying: DecodingKey,
+    validation: Validation,
 }
 
 impl OwnKey {

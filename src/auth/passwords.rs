@@ -31,9 +31,14 @@ impl From<PasswordsBusy> for WireError {
 
 /// Hashes and verifies passwords.
 pub struct Passwords {
-    permits: Semaphore,
-    waiting: AtomicUsize,
+    permits: Arc<Semaphore>,
+    queue: Arc<Queue>,
     most: usize,
+}
+
+/// How many are hashed or wait for it.
+struct Queue {
+    length: AtomicUsize,
     stats: Arc<Stats>,
 }
 
@@ -41,7 +46,8 @@ impl Passwords {
     /// `at_once` are hashed at a time, and so many may be `queued` beside them.
     pub fn new(at_once: usize, queued: usize, stats: Arc<Stats>) -> Self {
         let most = at_once.saturating_add(queued);
-        Self { permits: Semaphore::new(at_once), waiting: AtomicUsize::new(0), most, stats }
+        let queue = Queue { length: AtomicUsize::new(0), stats };
+        Self { permits: Arc::new(Semaphore::new(at_once)), queue: Arc::new(queue), most }
     }
 
     /// The password's hash in its PHC form.
@@ -62,28 +68,33 @@ impl Passwords {
         .await
     }
 
+    /// The place and the permit go with the work: it runs on to its end when whoever asked is gone.
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, PasswordsBusy> {
-        let _place = Place::take(self)?;
-        let _permit = self.permits.acquire().await.map_err(|_| PasswordsBusy)?;
-        spawn_blocking(work).await.map_err(|_| PasswordsBusy)
+        let place = Place::take(&self.queue, self.most)?;
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| PasswordsBusy)?;
+        let run = move || {
+            let _held = (place, permit);
+            work()
+        };
+        spawn_blocking(run).await.map_err(|_| PasswordsBusy)
     }
 }
 
-/// A place in the queue, given back however the request ends.
-struct Place<'a>(&'a Passwords);
+/// A place in the queue, given back at the end of the work, or of the waiting for it.
+struct Place(Arc<Queue>);
 
-impl<'a> Place<'a> {
-    fn take(passwords: &'a Passwords) -> Result<Self, PasswordsBusy> {
-        let before = passwords.waiting.fetch_add(1, Ordering::Relaxed);
-        passwords.stats.password_checks.add(1);
-        let place = Self(passwords);
-        if before >= passwords.most { Err(PasswordsBusy) } else { Ok(place) }
+impl Place {
+    fn take(queue: &Arc<Queue>, most: usize) -> Result<Self, PasswordsBusy> {
+        let before = queue.length.fetch_add(1, Ordering::Relaxed);
+        queue.stats.password_checks.add(1);
+        let place = Self(Arc::clone(queue));
+        if before >= most { Err(PasswordsBusy) } else { Ok(place) }
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Place {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.0.length.fetch_sub(1, Ordering::Relaxed);
         self.0.stats.password_checks.sub(1);
     }
 }

@@ -52,6 +52,7 @@ fn split(secret: &Secret) -> Vec<&str> {
 /// The secret kept in this file, which is made where it is not there.
 pub fn kept_secret(path: &Path) -> Result<Secret, KeyError> {
     let failed = |source| KeyError::File { path: path.display().to_string(), source };
+    fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
     match File::options().write(true).create_new(true).mode(0o600).open(path) {
         Ok(mut file) => {
             let secret = make_secret();

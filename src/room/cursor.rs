@@ -53,11 +53,6 @@ impl<E> Cursor<E> {
         Self { sent, known: head.max(sent), held: VecDeque::new(), held_bound, reading: false, gone: false }
     }
 
-    /// The last number that the client was sent.
-    pub fn sent(&self) -> Seq {
-        self.sent
-    }
-
     /// A live event came. `Some` where it is to be sent now.
     pub fn offer(&mut self, live: Numbered<E>) -> Option<Numbered<E>> {
         if live.seq <= self.sent {

@@ -14,6 +14,7 @@ use bytestring::ByteString;
 use super::{
     WorkerId,
     dispatcher::{Audience, Detached, Dispatcher, FellBehind, Notify, StopSessions},
+    refresh::COMPARE,
     room::{Entry, Room, RoomCommand},
 };
 use crate::{
@@ -43,6 +44,8 @@ pub struct ServerBounds {
     pub typing_members: usize,
     /// Writers, each with rooms of its own.
     pub lanes: usize,
+    /// Whether other processes may write to the database.
+    pub shared_database: bool,
     /// Commands waiting for it.
     pub queue: usize,
     /// Messages given to the writer.
@@ -91,6 +94,8 @@ pub struct ChatServer {
     pub(super) rooms: HashMap<RoomName, Entry>,
     pub(super) mirror: Mirror,
     pub(super) recent_bytes: usize,
+    /// Whether the database is being asked where the rooms stand.
+    pub(super) comparing: bool,
     /// How many rooms each user has made since when.
     pub(super) makers: HashMap<UserKey, (u32, Instant)>,
     _guard: AbortOnPanic,
@@ -130,6 +135,7 @@ impl ChatServer {
                 rooms,
                 mirror: Mirror::Local,
                 recent_bytes: 0,
+                comparing: false,
                 makers,
                 _guard,
             }
@@ -151,7 +157,7 @@ impl ChatServer {
             Some(Entry::Loading { waiting, .. }) if waiting.len() < self.bounds.queue => waiting.push(command),
             Some(Entry::Loading { .. }) => command.refuse(WireError::busy()),
             None => {
-                self.rooms.insert(name.clone(), Entry::Loading { waiting: vec![command], seen: Seq(0) });
+                self.rooms.insert(name.clone(), Entry::Loading { waiting: vec![command], seen: Seq(0), rights: 0 });
                 self.stats.rooms.set(self.rooms.len());
                 self.load(name, ctx);
             }
@@ -223,6 +229,9 @@ impl Actor for ChatServer {
         ctx.run_interval(NUDGE, |server, _| server.nudge());
         ctx.run_interval(SWEEP, |server, _| server.sweep());
         ctx.run_interval(STATS, |server, _| server.stats.log());
+        if self.bounds.shared_database {
+            ctx.run_interval(COMPARE, |server, ctx| server.compare(ctx));
+        }
     }
 }
 

@@ -282,7 +282,11 @@ impl Handler<Loaded> for ChatServer {
     type Result = ();
 
     fn handle(&mut self, Loaded { room: name, row }: Loaded, ctx: &mut Context<Self>) {
-        let Some(Entry::Loading { waiting, seen }) = self.rooms.get_mut(&name) else { return };
+        let Some(Entry::Loading { waiting, seen, rights }) = self.rooms.get_mut(&name) else { return };
+        if matches!(&row, Ok(Some(row)) if row.rights < *rights) {
+            // Read before a change that was heard of since.
+            return self.load(name, ctx);
+        }
         let (waiting, seen) = (mem::take(waiting), *seen);
         // Only an operator's hand makes rooms of reserved names.
         let row = match row {
@@ -332,13 +336,12 @@ impl Handler<RowRead> for ChatServer {
         let held = room.held.take().unwrap_or_default();
         match row {
             Ok(row) => {
-                let (key, head) = (row.key, row.head);
+                let key = row.key;
                 // A try whose answer was lost may have made it: then it is its owner's, as they asked.
                 let own =
                     |create: &Create| made.is_some_and(|(_, made)| made) || row.members.contains(&create.user.key);
                 let created = create.map(|create| (own(&create), create));
-                room.take_row(row);
-                self.apply(&name, Input::Head(head), ctx);
+                self.settle_row(&name, row, ctx);
                 match created {
                     None => {}
                     Some((false, create)) => drop(create.reply.send(Err(room_exists()))),

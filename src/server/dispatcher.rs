@@ -135,12 +135,12 @@ pub(super) enum Audience {
     Everybody(RoomName, Arc<[UserKey]>),
 }
 
-/// A user is a member of this room no longer: their sessions in it leave it before anything else happens there.
+/// Only these users (and admins) may be in this room: others' sessions leave it before anything else happens there.
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
-pub(super) struct Eject {
+pub(super) struct Retain {
     pub(super) room: RoomName,
-    pub(super) user: UserKey,
+    pub(super) members: Arc<HashSet<UserKey>>,
 }
 
 /// Ask who is in a room on this worker.
@@ -351,22 +351,22 @@ impl Handler<Notify> for Dispatcher {
     }
 }
 
-impl Handler<Eject> for Dispatcher {
+impl Handler<Retain> for Dispatcher {
     type Result = ();
 
-    fn handle(&mut self, Eject { room, user }: Eject, _: &mut Context<Self>) {
-        let mut left = Vec::new();
-        for session in self.users.get(&user).into_iter().flatten().copied().collect::<Vec<_>>() {
-            let Some((local, rooms)) = self.sessions.get_mut(&session) else { continue };
-            // A session that asked to join and was not let in yet is told too: its answer may be on the way.
+    fn handle(&mut self, Retain { room, members }: Retain, _: &mut Context<Self>) {
+        let stays = |user: &User| user.admin || members.contains(&user.key);
+        let inside = self.rooms.get(&room).into_iter().flatten();
+        let gone: Vec<_> = inside.filter(|(_, local)| !stays(&local.user)).map(|(session, _)| *session).collect();
+        for session in &gone {
+            let Some((local, rooms)) = self.sessions.get_mut(session) else { continue };
+            // The Outbox says it, whether or not there is a place to wake the session at once.
             local.outbox.remove(&room);
             drop(local.recipient.try_send(ToSession::Removed));
-            if rooms.remove(&room) {
-                self.detach(session, &room);
-                left.push(room.clone());
-            }
+            rooms.remove(&room);
+            self.detach(*session, &room);
         }
-        self.tell_detached(left);
+        self.tell_detached(vec![room; gone.len()]);
     }
 }
 

@@ -117,6 +117,9 @@ impl Handler<Stored> for ChatServer {
             self.apply(&room, Input::Committed(events), ctx);
         }
         for (room, seq) in seen {
+            if let Some(Entry::Loading { seen, .. }) = self.rooms.get_mut(&room) {
+                *seen = seq.max(*seen);
+            }
             self.apply(&room, Input::Head(seq), ctx);
         }
         self.judge_again(refused, ctx);

@@ -189,16 +189,12 @@ impl ServerHandle {
         position: Option<Position>,
         most: u64,
     ) -> Result<Joined, WireError> {
-        let (reply, answer) = oneshot::channel();
-        self.give(Join { room, user, session, worker, position, most, reply })?;
-        answer.await.unwrap_or_else(|_| Err(WireError::unavailable()))
+        self.ask(|reply| Join { room, user, session, worker, position, most, reply }).await
     }
 
     /// Judges whether the user may read the room.
     pub async fn open(&self, user: Arc<User>, room: RoomName) -> Result<OpenRoom, WireError> {
-        let (reply, answer) = oneshot::channel();
-        self.give(Open { room, user, reply })?;
-        answer.await.unwrap_or_else(|_| Err(WireError::unavailable()))
+        self.ask(|reply| Open { room, user, reply }).await
     }
 
     /// Gives a message to the hub at once; the answer comes when it is stored. Messages given one after the other are
@@ -217,9 +213,7 @@ impl ServerHandle {
 
     /// Makes a room; gives its row.
     pub async fn create(&self, user: Arc<User>, new: CreateRoom) -> Result<RoomKey, WireError> {
-        let (reply, answer) = oneshot::channel();
-        self.give(Create { new, user, reply })?;
-        answer.await.unwrap_or_else(|_| Err(WireError::unavailable()))
+        self.ask(|reply| Create { new, user, reply }).await
     }
 
     /// A page of a room's history and the room's head, where the user may read it.
@@ -233,7 +227,8 @@ impl ServerHandle {
     ) -> Result<(EventPage, Seq), WireError> {
         let OpenRoom { key, head } = self.open(user, room.clone()).await?;
         let page = match key {
-            Some(key) => store.history(key, &room, window, limit).await?,
+            // What comes after this was judged is not in it, however long the read takes.
+            Some(key) => store.history(key, &room, head, window, limit).await?,
             None => EventPage { events: Vec::new(), more: false },
         };
         Ok((page, head))
@@ -241,23 +236,17 @@ impl ServerHandle {
 
     /// Changes a room or its members, where the asker's role allows it.
     pub async fn change(&self, by: Arc<User>, room: RoomName, change: RoomChange) -> Result<Changed, WireError> {
-        let (reply, answer) = oneshot::channel();
-        self.give(Change { room, by, change, reply })?;
-        answer.await.unwrap_or_else(|_| Err(WireError::unavailable()))
+        self.ask(|reply| Change { room, by, change, reply }).await
     }
 
     /// Tells the others in a room that the user is typing, if that is to be told now.
     pub async fn typing(&self, user: Arc<User>, room: RoomName) -> Result<(), WireError> {
-        let (reply, answer) = oneshot::channel();
-        self.give(Typing { room, user, reply })?;
-        answer.await.unwrap_or_else(|_| Err(WireError::unavailable()))
+        self.ask(|reply| Typing { room, user, reply }).await
     }
 
     /// Who is in a room now, on this node.
     pub async fn presence(&self, user: Arc<User>, room: RoomName) -> Result<PresenceReply, WireError> {
-        let (reply, answer) = oneshot::channel();
-        self.give(Presence { room: room.clone(), user, reply })?;
-        let workers = answer.await.unwrap_or_else(|_| Err(WireError::unavailable()))?;
+        let workers = self.ask(|reply| Presence { room: room.clone(), user, reply }).await?;
         let asking = workers.iter().map(|worker| worker.send(WhoIsHere { room: room.clone() }));
         let answers = tokio::time::timeout(PRESENCE_WAIT, join_all(asking)).await.map_err(|_| WireError::busy())?;
         let mut here = HashMap::new();
@@ -283,7 +272,10 @@ impl ServerHandle {
         let (key, seq) = (key.ok_or_else(WireError::room_not_found)?, seq.min(head));
         let (reply, answer) = oneshot::channel();
         let mark = Mark { room: key, user: user.key, seq, reply };
-        self.marks.try_send(mark).map_err(|_| WireError::busy())?;
+        self.marks.try_send(mark).map_err(|error| match error {
+            SendError::Full(_) => WireError::busy(),
+            SendError::Closed(_) => WireError::unavailable(),
+        })?;
         answer.await.unwrap_or_else(|_| Err(WireError::unavailable()))?;
         // What may be lost needs no place in a queue that is full.
         drop(self.give(TellRead { room, user, seq, except: session }));
@@ -292,8 +284,18 @@ impl ServerHandle {
 
     /// Asks memory for what comes after a cursor, where the user may (still) read it.
     pub async fn catch_up(&self, user: Arc<User>, room: RoomName, after: Seq) -> Result<Catchup, WireError> {
+        self.ask(|reply| Recent { room, user, after, reply }).await
+    }
+
+    /// Gives a command that is answered, and waits for the answer.
+    async fn ask<M, T>(&self, command: impl FnOnce(Reply<T>) -> M) -> Result<T, WireError>
+    where
+        M: Message + Send + 'static,
+        M::Result: Send,
+        ChatServer: Handler<M>,
+    {
         let (reply, answer) = oneshot::channel();
-        self.give(Recent { room, user, after, reply })?;
+        self.give(command(reply))?;
         answer.await.unwrap_or_else(|_| Err(WireError::unavailable()))
     }
 

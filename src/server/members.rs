@@ -1,5 +1,5 @@
-//! Who belongs to a room, who is in it, who is typing: changes of members reach open sessions before they are answered.
-//! Part of the actor in `chat_server`.
+//! Who belongs to a room, who is in it, who is typing. A change of members has reached the Dispatchers before it is
+//! answered. Part of the actor in `chat_server`.
 
 use std::sync::Arc;
 
@@ -7,14 +7,13 @@ use actix::prelude::*;
 
 use super::{
     chat_server::ChatServer,
-    dispatcher::{Audience, Eject},
+    dispatcher::Audience,
     handle::{Change, Presence, TellRead, Typing},
-    room::RoomCommand,
+    room::{Entry, RoomCommand},
 };
 use crate::{
     protocol::{ErrorCode, WireError, notice},
-    room::Input,
-    store::{ChangeError, Changed, RoomChange, RoomRow},
+    store::{ChangeError, Changed, RoomChange, RoomRow, UserKey},
 };
 
 /// A change was made or refused; the room's row was read after it.
@@ -46,23 +45,18 @@ impl ChatServer {
         });
     }
 
-    /// Tells whom a change concerns. A removal goes to the Dispatchers before its answer and before any later event.
-    fn tell_change(&self, asked: &Change, changed: &Changed, private: bool) {
+    /// Tells whom a change concerns, unless a later change has overtaken it.
+    fn tell_change(&self, asked: &Change, changed: &Changed) {
         let room = &asked.room;
+        let still = |user: &UserKey, member: bool| match self.rooms.get(room) {
+            Some(Entry::Ready(room)) if room.is_private() => room.members().contains(user) == member,
+            _ => true,
+        };
         match (changed, &asked.change) {
-            (Changed::Member { user, role, .. }, RoomChange::Put { user: id, .. }) => {
+            (Changed::Member { user, role, .. }, RoomChange::Put { user: id, .. }) if still(user, true) => {
                 self.notify(Audience::User(*user, None), notice::member_added(room, id, role.as_str()));
             }
-            (Changed::Removed { user }, RoomChange::Remove { user: id }) => {
-                if private {
-                    for dispatcher in self.dispatchers() {
-                        #[expect(
-                            clippy::disallowed_methods,
-                            reason = "one for each removal that was asked for and waits"
-                        )]
-                        dispatcher.do_send(Eject { room: room.clone(), user: *user });
-                    }
-                }
+            (Changed::Removed { user }, RoomChange::Remove { user: id }) if still(user, false) => {
                 self.notify(Audience::User(*user, None), notice::member_removed(room, id));
             }
             (Changed::Retitled { members }, RoomChange::Retitle(title)) => {
@@ -132,15 +126,18 @@ impl Handler<RoomChanged> for ChatServer {
 
     fn handle(&mut self, RoomChanged { asked, outcome }: RoomChanged, ctx: &mut Context<Self>) {
         let answer = match outcome {
-            Err(error) => Err(error),
-            Ok((changed, row)) => {
-                let private = row.as_ref().is_none_or(RoomRow::is_private);
-                if let (Some(row), Some(room)) = (row, self.room_mut(&asked.room)) {
-                    let head = row.head;
-                    room.take_row(row);
-                    self.apply(&asked.room, Input::Head(head), ctx);
+            Err(error) => {
+                // Whether it was made is not known where the database did not answer: what is there now counts.
+                if error.retryable {
+                    self.refresh(asked.room.clone(), ctx);
                 }
-                self.tell_change(&asked, &changed, private);
+                Err(error)
+            }
+            Ok((changed, row)) => {
+                if let Some(row) = row {
+                    self.settle_row(&asked.room, row, ctx);
+                }
+                self.tell_change(&asked, &changed);
                 Ok(changed)
             }
         };

@@ -10,6 +10,7 @@ mod handle;
 mod members;
 mod online;
 mod outbox;
+mod refresh;
 mod room;
 
 pub use chat_server::{ChatServer, RegisterWorker, ServerBounds};

@@ -28,6 +28,8 @@ pub(super) enum Entry {
         waiting: Vec<RoomCommand>,
         /// The newest number that was heard of meanwhile.
         seen: Seq,
+        /// The newest revision of the rights that was heard of meanwhile.
+        rights: i64,
     },
     /// It is there.
     Ready(Box<Room>),
@@ -117,14 +119,27 @@ impl Room {
         (self.kind, self.members) = (kind, HashSet::from([owner]));
     }
 
-    /// The row as it was read, unless a newer reading was quicker.
-    pub(super) fn take_row(&mut self, row: RoomRow) {
+    /// Takes in the row as it was read, unless a newer reading was quicker. Says whether the room is private and somebody
+    /// who is in it may have no right to it now.
+    pub(super) fn take_row(&mut self, row: RoomRow) -> bool {
         if self.key.is_some() && row.rights < self.rights {
-            return;
+            return false;
         }
+        let closed = row.is_private() && (self.key.is_none() || row.rights > self.rights);
         let RoomRow { key, kind, rights, epoch, first, members, .. } = row;
         (self.key, self.kind, self.rights, self.epoch, self.first, self.members) =
             (Some(key), kind, rights, epoch, first, members);
+        closed
+    }
+
+    /// Whether only members may be in it.
+    pub(super) fn is_private(&self) -> bool {
+        self.kind == RoomKind::Private
+    }
+
+    /// The members of a private room.
+    pub(super) fn members(&self) -> &HashSet<UserKey> {
+        &self.members
     }
 
     /// Whether the user may read and write here. A room that may not be known of looks like one that is not there,

@@ -70,7 +70,7 @@ impl Session {
         position: Option<Position>,
         ctx: &mut Ctx,
     ) {
-        if let Err(error) = self.expect_room(&room) {
+        if let Err(error) = self.expect_room(&room, ctx) {
             return self.refuse(id, error, ctx);
         }
         let (server, place) = (Rc::clone(&self.server), (self.id, self.worker.id));
@@ -80,9 +80,9 @@ impl Session {
             joining,
             move |session, joined, ctx| match joined {
                 // Taken out of it before the answer came: the Dispatcher may have let it in since.
-                Ok(_) if !session.is_in(&room) => {
+                Ok(_) if !session.is_in(&room, ctx) => {
                     session.forget(&room);
-                    session.refuse(id, removed(), ctx);
+                    session.refuse(id, removed_error(), ctx);
                 }
                 Ok(joined) => {
                     let standing = joined.standing.clone();
@@ -116,7 +116,8 @@ impl Session {
         let rooms: Vec<_> = rooms
             .into_iter()
             .map(|(given, room)| {
-                let expected = room.and_then(|(room, position)| self.expect_room(&room).map(|()| (room, position)));
+                let expected =
+                    room.and_then(|(room, position)| self.expect_room(&room, ctx).map(|()| (room, position)));
                 (given, expected)
             })
             .collect();
@@ -154,10 +155,10 @@ impl Session {
                 }
                 for (_, answer) in &mut answers {
                     if let Ok((room, _)) = answer
-                        && !session.is_in(room)
+                        && !session.is_in(room, ctx)
                     {
                         session.forget(room);
-                        *answer = Err(removed());
+                        *answer = Err(removed_error());
                     }
                 }
                 let standing = |answer: &JoinAnswer| -> Result<Standing, WireError> {
@@ -174,7 +175,7 @@ impl Session {
     }
 
     fn leave(&mut self, id: Option<RequestId>, room: RoomName, ctx: &mut Ctx) {
-        if !self.is_in(&room) {
+        if !self.is_in(&room, ctx) {
             return self.refuse(id, not_joined(), ctx);
         }
         self.forget(&room);
@@ -182,7 +183,7 @@ impl Session {
     }
 
     fn send(&mut self, id: Option<RequestId>, user: Arc<User>, room: RoomName, draft: Draft, ctx: &mut Ctx) {
-        if !self.is_in(&room) {
+        if !self.is_in(&room, ctx) {
             return self.refuse(id, not_joined(), ctx);
         }
         if self.unstored >= self.worker.config.limits.pending_commands {
@@ -234,18 +235,18 @@ impl Session {
 }
 
 impl Session {
-    fn read_up_to(&mut self, id: Option<RequestId>, user: Arc<User>, room: RoomName, seq: Seq, ctx: &mut Ctx) {
+    /// Commands that follow need not wait until it is stored.
+    fn read_up_to(&self, id: Option<RequestId>, user: Arc<User>, room: RoomName, seq: Seq, ctx: &mut Ctx) {
         let (server, name, session) = (Rc::clone(&self.server), room.clone(), self.id);
         let marking = async move { server.read(user, name, seq, Some(session)).await };
-        let done = move |session: &mut Self, marked, ctx: &mut Ctx| match marked {
+        ctx.spawn(marking.into_actor(self).map(move |marked, session, ctx| match marked {
             Ok(seq) => session.say(&Reply::Read { id, room, seq }, ctx),
             Err(error) => session.refuse(id, error, ctx),
-        };
-        self.hold(marking, done, ctx);
+        }));
     }
 
     fn typing(&mut self, id: Option<RequestId>, user: Arc<User>, room: RoomName, ctx: &mut Ctx) {
-        if !self.is_in(&room) {
+        if !self.is_in(&room, ctx) {
             return self.refuse(id, not_joined(), ctx);
         }
         let (server, name) = (Rc::clone(&self.server), room.clone());
@@ -269,7 +270,7 @@ impl Session {
 }
 
 /// Of a room whose joining was overtaken by the user's removal.
-pub(super) fn removed() -> WireError {
+pub(super) fn removed_error() -> WireError {
     WireError::forbidden("you were removed from this room")
 }
 

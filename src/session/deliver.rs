@@ -8,7 +8,7 @@ use bytestring::ByteString;
 
 use super::{
     actor::{Ctx, Session},
-    commands::removed,
+    commands::removed_error,
 };
 use crate::{
     protocol::{CloseCode, Dialect, Epoch, ErrorCode, Reply, RoomName, Seq, WireError},
@@ -35,8 +35,8 @@ enum State {
 
 impl Session {
     /// Makes a place for a room that is being joined.
-    pub(super) fn expect_room(&mut self, room: &RoomName) -> Result<(), WireError> {
-        self.drop_removed();
+    pub(super) fn expect_room(&mut self, room: &RoomName, ctx: &mut Ctx) -> Result<(), WireError> {
+        self.drop_removed(ctx);
         let most = self.worker.config.limits.rooms_per_session;
         if self.rooms.len() >= most && !self.rooms.contains_key(room) {
             return Err(WireError::new(ErrorCode::RoomLimit, format!("a session can join {most} rooms")));
@@ -48,15 +48,20 @@ impl Session {
     }
 
     /// Whether the session is in this room, or about to be.
-    pub(super) fn is_in(&mut self, room: &RoomName) -> bool {
-        self.drop_removed();
+    pub(super) fn is_in(&mut self, room: &RoomName, ctx: &mut Ctx) -> bool {
+        self.drop_removed(ctx);
         self.rooms.contains_key(room)
     }
 
-    /// Forgets the rooms that the user was taken out of: whatever of them is still on its way goes nowhere (P7).
-    fn drop_removed(&mut self) -> bool {
+    /// Forgets the rooms that the user was taken out of: whatever of them is still on its way goes nowhere (P7). A plain
+    /// session has nothing to be open for then.
+    fn drop_removed(&mut self, ctx: &mut Ctx) {
         let removed = self.outbox.take_removed();
-        removed.iter().filter(|room| self.rooms.remove(room).is_some()).count() > 0
+        let lost = removed.iter().filter(|room| self.rooms.remove(room).is_some()).count();
+        if lost > 0 && self.dialect != Dialect::Native {
+            self.say(&Reply::Error { id: None, error: removed_error() }, ctx);
+            self.close(CloseCode::Policy, 0, ctx);
+        }
     }
 
     /// The room is joined and the client knows it: older events first, then those that came early, then live ones.
@@ -142,7 +147,7 @@ impl Session {
             }
         };
         ctx.spawn(read.into_actor(self).map(move |page: Result<_, WireError>, session, ctx| {
-            session.drop_removed();
+            session.drop_removed(ctx);
             let Some(JoinedRoom { generation: now, state: State::Joined { cursor, .. } }) =
                 session.rooms.get_mut(&room)
             else {
@@ -194,10 +199,7 @@ impl Handler<ToSession> for Session {
     type Result = ();
 
     fn handle(&mut self, message: ToSession, ctx: &mut Ctx) {
-        if self.drop_removed() && self.dialect != Dialect::Native {
-            self.say(&Reply::Error { id: None, error: removed() }, ctx);
-            self.close(CloseCode::Policy, 0, ctx);
-        }
+        self.drop_removed(ctx);
         match message {
             ToSession::Events { room, events, bytes } => {
                 self.release(events.len(), bytes);

@@ -105,6 +105,11 @@ impl Stats {
         ErrorCode::ALL.into_iter().zip(&self.errors)
     }
 
+    /// Sockets without a token, or with one that was refused.
+    fn unauthenticated(&self) -> usize {
+        self.sessions.get().saturating_sub(self.native.get()).saturating_sub(self.plain.get())
+    }
+
     /// Takes the sample of a second, from which the rates come.
     pub fn tick(&self) {
         self.rates.tick(self.stored.get(), self.delivered.get());

@@ -38,12 +38,14 @@ impl Stats {
         all.register("build", "Version and node", info);
         let seconds = i64::try_from(self.started.elapsed().as_secs()).unwrap_or(i64::MAX);
         all.register_with_unit("uptime", "Time since the start", Unit::Seconds, ConstGauge::new(seconds));
-        let (native, plain) = (self.native.get(), self.plain.get());
-        let others = self.sessions.get().saturating_sub(native).saturating_sub(plain);
         for (name, help, value) in [
-            ("sessions_native", "Authenticated sessions of the native dialect", native),
-            ("sessions_plain", "Authenticated sessions of the plain dialect", plain),
-            ("sessions_unauthenticated", "Sockets that have shown no token yet", others),
+            ("sessions_native", "Authenticated sessions of the native dialect", self.native.get()),
+            ("sessions_plain", "Authenticated sessions of the plain dialect", self.plain.get()),
+            (
+                "sessions_unauthenticated",
+                "Sockets without a token, or with one that was refused",
+                self.unauthenticated(),
+            ),
             ("sessions_lagging", "Sessions that missed something and have not drained since", self.lagging.get()),
             ("users", "Users with a session", self.users.get()),
             ("rooms_occupied", "Rooms with a session in them", self.occupied_rooms.get()),

@@ -23,17 +23,15 @@ impl Stats {
             .map(|(code, counter)| (code.as_str().to_owned(), counter.get().into()))
             .collect();
         let (batch, commit_us): (Percentiles, Percentiles) = (self.batches.percentiles(), self.commits.percentiles());
-        let (native, plain) = (self.native.get(), self.plain.get());
-        let sessions = self.sessions.get();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "node": self.node,
             "uptime_s": self.started.elapsed().as_secs(),
             "sessions": {
-                "total": sessions,
-                "native": native,
-                "plain": plain,
-                "unauthenticated": sessions.saturating_sub(native).saturating_sub(plain),
+                "total": self.sessions.get(),
+                "native": self.native.get(),
+                "plain": self.plain.get(),
+                "unauthenticated": self.unauthenticated(),
                 "lagging": self.lagging.get(),
                 "lagged_total": self.lagged.get(),
             },

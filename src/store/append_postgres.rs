@@ -47,8 +47,10 @@ pub(super) async fn append(pool: &PgPool, rows: &[Row]) -> Result<Vec<Outcome>, 
         match run(&mut connection, rows).await {
             Ok(outcomes) => return Ok(outcomes),
             Err(error) if again < AGAIN && another_was_quicker(&error) => again += 1,
-            // An answer that speaks of the statement comes before the commit; any other may come after it.
-            Err(error) if super::is_refused(&error) => return Err(AppendError::definite(error)),
+            // The server's answer that speaks of the statement comes before the commit; any other may come after it.
+            Err(error @ sqlx::Error::Database(_)) if super::is_refused(&error) => {
+                return Err(AppendError::definite(error));
+            }
             Err(error) => return Err(AppendError::in_doubt(error)),
         }
     }

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, io, sync::Mutex, time::Duration};
 
 use sea_orm::DatabaseConnection;
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, sync::Semaphore};
 
 use super::{Store, StoreError, events::SharedReads, postgres, sqlite};
 use crate::config::{DatabaseConfig, DatabaseUrl};
@@ -19,6 +19,9 @@ pub enum OpenError {
         /// Why.
         source: io::Error,
     },
+    /// The threads that drive a server's sockets can't be made.
+    #[error("no threads for the database: {0}")]
+    Threads(io::Error),
     /// Another process has it.
     #[error("{path}: another hubbub{owner} uses this database; stop it first (several nodes need PostgreSQL)")]
     InUse {
@@ -94,7 +97,7 @@ impl Store {
 
     pub(super) fn new(write: DatabaseConnection, read: DatabaseConnection, bounds: StoreBounds, home: Home) -> Self {
         let reads = SharedReads::new(bounds.catch_up_reads);
-        Self { write, read, bounds, known_users: Mutex::new(HashMap::new()), reads, home }
+        Self { write, read, bounds, known_users: Mutex::new(HashMap::new()), reads, changes: Semaphore::new(1), home }
     }
 
     /// Closes the connections; SQLite's last one folds the write-ahead log into the file.

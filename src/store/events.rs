@@ -95,7 +95,8 @@ impl EventRow {
 /// Which rows of a room, nearest first.
 #[derive(Clone, Copy)]
 enum Side {
-    After(Seq),
+    /// After the first, up to the second.
+    Between(Seq, Seq),
     Before(Seq),
 }
 
@@ -125,29 +126,31 @@ impl Store {
     async fn page_after(&self, room: RoomKey, name: &RoomName, after: Seq) -> Read {
         self.within(async {
             let _permit = self.reads.permits.acquire().await.map_err(|_| StoreError::Unavailable("closed".into()))?;
-            let (events, _) = self.read(room, name, Side::After(after), self.bounds.page_events).await?;
+            let (events, _) =
+                self.read(room, name, Side::Between(after, Seq(i64::MAX)), self.bounds.page_events).await?;
             Ok::<_, StoreError>(Arc::from(events))
         })
         .await
     }
 
-    /// A page of history.
+    /// A page of history, with nothing after `head`.
     pub async fn history(
         &self,
         room: RoomKey,
         name: &RoomName,
+        head: Seq,
         window: Window,
         limit: u64,
     ) -> Result<EventPage, StoreError> {
         let page = async {
             let (events, more) = match window {
-                Window::Latest => self.read(room, name, Side::Before(Seq(i64::MAX)), limit).await?,
-                Window::After(seq) => self.read(room, name, Side::After(seq), limit).await?,
-                Window::Before(seq) => self.read(room, name, Side::Before(seq), limit).await?,
+                Window::Latest => self.read(room, name, Side::Before(head.next()), limit).await?,
+                Window::After(seq) => self.read(room, name, Side::Between(seq, head), limit).await?,
+                Window::Before(seq) => self.read(room, name, Side::Before(seq.min(head.next())), limit).await?,
                 Window::Around(seq) => {
                     let older = limit / 2;
-                    let (mut events, more) = self.read(room, name, Side::Before(seq), older).await?;
-                    let newer = Side::After(Seq(seq.0.saturating_sub(1)));
+                    let (mut events, more) = self.read(room, name, Side::Before(seq.min(head.next())), older).await?;
+                    let newer = Side::Between(Seq(seq.0.saturating_sub(1)), head);
                     events.extend(self.read(room, name, newer, limit.saturating_sub(older)).await?.0);
                     (events, more)
                 }
@@ -180,7 +183,10 @@ impl Store {
             .join(JoinType::LeftJoin, message::Relation::User.def())
             .filter(message::Column::RoomId.eq(room.0));
         let find = match side {
-            Side::After(seq) => find.filter(message::Column::Seq.gt(seq.0)).order_by_asc(message::Column::Seq),
+            Side::Between(seq, last) => find
+                .filter(message::Column::Seq.gt(seq.0))
+                .filter(message::Column::Seq.lte(last.0))
+                .order_by_asc(message::Column::Seq),
             Side::Before(seq) => find.filter(message::Column::Seq.lt(seq.0)).order_by_desc(message::Column::Seq),
         };
         let rows = find.limit(limit.saturating_add(1)).into_model::<EventRow>().all(&self.read).await?;

@@ -1,5 +1,7 @@
 //! Asking a live writing connection what it is, for readiness and for the tests of P1.
 
+use std::{fs::File, os::unix::fs::OpenOptionsExt};
+
 use sea_orm::{ConnectionTrait, DbErr, sqlx};
 use serde::Serialize;
 
@@ -50,6 +52,9 @@ impl Store {
     pub async fn backup(&self, to: &str) -> Result<(), StoreError> {
         match &self.home {
             Home::Sqlite(_) => {
+                // Password hashes and keys are in it: for its owner's eyes alone. SQLite fills an empty file.
+                let made = File::options().write(true).create_new(true).mode(0o600).open(to);
+                made.map_err(|error| StoreError::Refused(format!("{to}: {error}")))?;
                 // As long as it takes: the operator waits for it.
                 let copy = super::statement(&self.read, "VACUUM INTO ?", [to.into()]);
                 Ok(self.read.execute_raw(copy).await.map(drop)?)

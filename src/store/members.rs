@@ -170,6 +170,9 @@ impl Store {
     /// Makes a change that `by` asks for, if their role allows it.
     pub async fn change_room(&self, room: RoomKey, by: &User, change: RoomChange) -> Result<Changed, ChangeError> {
         let changing = async {
+            // One at a time: messages wait for the same connections, and must never wait for a crowd of these.
+            let closed = |_| StoreError::Unavailable("closed".into());
+            let _turn = self.changes.acquire().await.map_err(closed)?;
             let transaction = self.write.begin_with_options(super::immediate()).await?;
             let changed = in_transaction(&transaction, room, by, change).await;
             match changed {
@@ -243,14 +246,9 @@ async fn put(
     let wanted = role.or(old).unwrap_or(Role::Member);
     match old {
         Some(old) if old == wanted => return Ok(Changed::Nothing { role: Some(old) }),
+        Some(_) if mine != Some(Role::Owner) => return Err(ChangeError::Forbidden("only an owner may change roles")),
         Some(Role::Owner) => check_not_last(transaction, key).await?,
-        Some(_) if mine != Some(Role::Owner) => {
-            return Err(ChangeError::Forbidden("only an owner may change roles"));
-        }
         _ => {}
-    }
-    if old == Some(Role::Owner) && mine != Some(Role::Owner) {
-        return Err(ChangeError::Forbidden("only an owner may change roles"));
     }
     let row = member::ActiveModel {
         room_id: Set(room.id),

@@ -6,6 +6,7 @@
 mod append;
 mod append_postgres;
 mod append_sqlite;
+mod at_home;
 mod connect;
 mod events;
 mod health;
@@ -25,7 +26,9 @@ use sea_orm::{
     ConnectionTrait, DatabaseConnection, DbBackend, DbErr, RuntimeErr, SqliteTransactionMode, Statement,
     TransactionOptions, Value, sqlx,
 };
+use tokio::sync::Semaphore;
 
+use at_home::AtHome;
 use connect::Home;
 pub use connect::{OpenError, StoreBounds, owner_of};
 pub use events::EventPage;
@@ -58,6 +61,8 @@ pub struct Store {
     /// Users seen lately, so that a reconnect asks nothing of the database.
     known_users: Mutex<HashMap<crate::protocol::UserId, users::Known>>,
     reads: events::SharedReads,
+    /// Changes of rooms and members take turns.
+    changes: Semaphore,
     home: Home,
 }
 
@@ -67,10 +72,10 @@ impl Store {
         within(self.bounds.read_timeout, self.at_home(call)).await
     }
 
-    /// Runs a call on the database's own runtime, where it has one.
+    /// A call in the context of the database's own runtime, where it has one.
     fn at_home<F: Future>(&self, call: F) -> impl Future<Output = F::Output> {
         match &self.home {
-            Home::Postgres(Some(runtime)) => Either::Left(postgres::on(runtime, call)),
+            Home::Postgres(Some(runtime)) => Either::Left(AtHome::new(runtime.handle(), call)),
             Home::Postgres(None) | Home::Sqlite(_) => Either::Right(call),
         }
     }

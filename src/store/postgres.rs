@@ -10,10 +10,9 @@ use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbErr,
     sqlx::{self, Connection, Executor, postgres::PgConnectOptions},
 };
-use tokio::runtime::{Builder, Runtime};
-use tokio_util::context::TokioContext;
+use tokio::runtime::Builder;
 
-use super::{OpenError, Store, StoreBounds, StoreError, connect::Home};
+use super::{OpenError, Store, StoreBounds, StoreError, at_home::AtHome, connect::Home};
 use crate::config::{DatabaseConfig, Secret};
 
 /// The advisory lock that a process holds while it brings the schema up to date ("hubbub" in ASCII).
@@ -29,7 +28,7 @@ pub(super) async fn open(config: &DatabaseConfig, url: &Secret, bounds: StoreBou
     let place = place(url);
     let failed = |error: DbErr| OpenError::Database { place: place.clone(), source: error.into() };
     let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("postgres").enable_all().build();
-    let runtime = runtime.map_err(|source| OpenError::Folder { path: "threads for PostgreSQL".to_owned(), source })?;
+    let runtime = runtime.map_err(OpenError::Threads)?;
     let opening = async {
         migrate(config, url).await?;
         // A connection is asked how it is when it comes back, which takes a while: with two a lane nobody waits for that.
@@ -38,7 +37,7 @@ pub(super) async fn open(config: &DatabaseConfig, url: &Secret, bounds: StoreBou
         warn_without_fsync(&read).await?;
         Ok((write, read))
     };
-    let (write, read) = match TokioContext::new(opening, runtime.handle().clone()).await {
+    let (write, read) = match AtHome::new(runtime.handle(), opening).await {
         Ok(opened) => opened,
         Err(error) => {
             runtime.shutdown_background();
@@ -97,8 +96,8 @@ async fn connect(
     // A statement that outlives its caller must not go on for ever, nor a transaction of a node that was stopped.
     let settings = format!(
         "SET statement_timeout = {}; SET idle_in_transaction_session_timeout = 5000; \
-         SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') <> 'remote_apply'",
-        config.write_timeout.as_millis()
+         SET default_transaction_isolation = 'read committed'; SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') <> 'remote_apply'",
+        config.write_timeout.max(config.read_timeout).as_millis()
     );
     let mut options = ConnectOptions::new(url.reveal());
     options
@@ -143,11 +142,6 @@ async fn warn_without_fsync(connection: &DatabaseConnection) -> Result<(), DbErr
         tracing::warn!("the PostgreSQL server runs with fsync=off: a power cut there loses acked messages");
     }
     Ok(())
-}
-
-/// Runs a call so that whatever it opens belongs to the database's own runtime.
-pub(super) fn on<F: Future>(runtime: &Runtime, call: F) -> TokioContext<F> {
-    TokioContext::new(call, runtime.handle().clone())
 }
 
 impl From<sqlx::Error> for StoreError {

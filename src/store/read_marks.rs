@@ -4,14 +4,16 @@
 //!
 //! A marker only moves on, never beyond the room's head. A first one in a public room makes its user a member.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use actix::prelude::*;
+use indexmap::IndexMap;
 use sea_orm::{ConnectionTrait, Value};
 use tokio::sync::oneshot;
 
 use super::{Role, RoomKey, Store, StoreError, UserKey};
 use crate::{
+    fatal::AbortOnPanic,
     protocol::{Seq, WireError},
     stats::Stats,
 };
@@ -40,9 +42,11 @@ pub struct ReadMarks {
     store: Arc<Store>,
     stats: Arc<Stats>,
     bound: usize,
-    next: HashMap<(RoomKey, UserKey), (Seq, Replies)>,
+    /// In the order in which they came.
+    next: IndexMap<(RoomKey, UserKey), (Seq, Replies)>,
     waiting: usize,
     storing: bool,
+    _guard: AbortOnPanic,
 }
 
 impl ReadMarks {
@@ -50,7 +54,15 @@ impl ReadMarks {
     pub fn start_in(arbiter: &ArbiterHandle, store: Arc<Store>, stats: Arc<Stats>, bound: usize) -> Addr<Self> {
         Self::start_in_arbiter(arbiter, move |ctx| {
             ctx.set_mailbox_capacity(bound);
-            Self { store, stats, bound, next: HashMap::new(), waiting: 0, storing: false }
+            Self {
+                store,
+                stats,
+                bound,
+                next: IndexMap::new(),
+                waiting: 0,
+                storing: false,
+                _guard: AbortOnPanic("read marks"),
+            }
         })
     }
 
@@ -58,8 +70,10 @@ impl ReadMarks {
         if self.storing || self.next.is_empty() {
             return;
         }
-        let keys: Vec<_> = self.next.keys().copied().take(BATCH).collect();
-        let batch: Vec<_> = keys.into_iter().filter_map(|key| self.next.remove(&key).map(|mark| (key, mark))).collect();
+        let rest = self.next.split_off(self.next.len().min(BATCH));
+        let mut batch: Vec<_> = std::mem::replace(&mut self.next, rest).into_iter().collect();
+        // Rows are locked in one order, whoever stores markers beside this one.
+        batch.sort_by_key(|(key, _)| *key);
         self.storing = true;
         let store = Arc::clone(&self.store);
         let run = async move {
@@ -69,7 +83,9 @@ impl ReadMarks {
         };
         ctx.spawn(run.into_actor(self).map(|(batch, stored), actor, ctx| {
             actor.storing = false;
-            for reply in batch.into_iter().flat_map(|(_, (_, replies))| replies) {
+            // Where the database is away the others would only wait for the same.
+            let others = if stored.is_err() { std::mem::take(&mut actor.next) } else { IndexMap::new() };
+            for reply in batch.into_iter().chain(others).flat_map(|(_, (_, replies))| replies) {
                 actor.waiting = actor.waiting.saturating_sub(1);
                 // Whoever asked may be gone.
                 drop(reply.send(stored.clone().map_err(WireError::from)));
@@ -101,23 +117,28 @@ impl Handler<Mark> for ReadMarks {
 }
 
 impl Store {
-    /// Moves markers on, all or none. Whoever is no member of a private room (any more) gets none.
+    /// Moves markers on, all or none. Whoever is no member of a private room (any more) gets none: an update passes over
+    /// a row that is deleted meanwhile, where an insert would bring it back.
     async fn mark_read(&self, marks: &[(RoomKey, UserKey, Seq)]) -> Result<(), StoreError> {
-        let sql = format!(
+        let rows = |one: &str| super::repeated(one, marks.len());
+        let up_to = "CASE WHEN v.column3 < r.last_seq THEN v.column3 ELSE r.last_seq END";
+        let update = format!(
+            "UPDATE hub_member SET read_seq = {up_to} FROM (VALUES {}) v JOIN hub_room r ON r.id = v.column1 \
+             WHERE hub_member.room_id = v.column1 AND hub_member.user_id = v.column2 AND hub_member.read_seq < {up_to}",
+            rows("(?,?,?)")
+        );
+        let insert = format!(
             "INSERT INTO hub_member (room_id, user_id, role, read_seq, joined_at) \
-             SELECT v.column1, v.column2, v.column4, CASE WHEN v.column3 < r.last_seq THEN v.column3 ELSE r.last_seq END, \
-             v.column5 FROM (VALUES {}) v JOIN hub_room r ON r.id = v.column1 WHERE r.kind = 'public' OR EXISTS \
-             (SELECT 1 FROM hub_member m WHERE m.room_id = v.column1 AND m.user_id = v.column2) \
-             ON CONFLICT (room_id, user_id) DO UPDATE SET read_seq = excluded.read_seq \
-             WHERE excluded.read_seq > hub_member.read_seq",
-            super::repeated("(?,?,?,?,?)", marks.len())
+             SELECT v.column1, v.column2, v.column4, {up_to}, v.column5 FROM (VALUES {}) v \
+             JOIN hub_room r ON r.id = v.column1 WHERE r.kind = 'public' ON CONFLICT (room_id, user_id) DO NOTHING",
+            rows("(?,?,?,?,?)")
         );
         let now = super::now().to_utc();
-        let values = marks.iter().flat_map(|(room, user, seq)| {
-            let role = Value::from(Role::Member.as_str());
-            [Value::from(room.0), Value::from(user.0), Value::from(seq.0), role, Value::from(now)]
-        });
-        let statement = super::statement(&self.write, &sql, values);
-        self.within(self.write.execute_raw(statement)).await.map(drop)
+        let place = |(room, user, seq): &(RoomKey, UserKey, Seq)| [room.0, user.0, seq.0].map(Value::from);
+        let values = marks.iter().flat_map(place);
+        self.within(self.write.execute_raw(super::statement(&self.write, &update, values))).await?;
+        let role = || Value::from(Role::Member.as_str());
+        let values = marks.iter().flat_map(|mark| place(mark).into_iter().chain([role(), Value::from(now)]));
+        self.within(self.write.execute_raw(super::statement(&self.write, &insert, values))).await.map(drop)
     }
 }

@@ -25,7 +25,7 @@ const ADMIN: &str = "admin";
 const USER: &str = "user";
 
 /// A user's row id; never leaves the hub.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UserKey(pub(super) i64);
 
 /// Somebody whose token was verified.

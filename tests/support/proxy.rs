@@ -48,7 +48,8 @@ impl Proxy {
 async fn carry(client: TcpStream, port: u16, cutting: Arc<AtomicBool>, cut: Arc<AtomicUsize>) {
     let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { return };
     drop((client.set_nodelay(true), server.set_nodelay(true)));
-    let ((mut from_client, mut to_client), (mut from_server, mut to_server)) = (client.into_split(), server.into_split());
+    let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
+        (client.into_split(), server.into_split());
     let asking = tokio::spawn(async move { copy(&mut from_client, &mut to_server).await });
     let mut buffer = vec![0; 65_536];
     while let Ok(read @ 1..) = from_server.read(&mut buffer).await {
