@@ -113,6 +113,7 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
     let config = Arc::new(config);
     // The profile's rules about the secret come before anything is made, the kept secret's folder with the database.
     let checked = auth::check_keys(&config)?;
+    Store::check_url(&config.database)?;
     let store = Arc::new(open_store(&config).await?);
     let keys = checked.map_or_else(|| auth::kept_secret(&secret_file(&config)).map(AppKeys::dev), Ok)?;
     let own_key = Arc::new(own_key(&store).await?);

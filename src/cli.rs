@@ -109,7 +109,9 @@ pub fn run() -> ExitCode {
             // Nothing is left to tell it to where stderr is closed.
             drop(writeln!(stderr, "hubbub: {error}"));
             match error {
-                CliError::Config(_) | CliError::App(AppError::Key(_)) => ExitCode::from(EXIT_CONFIG),
+                CliError::Config(_) | CliError::App(AppError::Key(_) | AppError::Open(OpenError::BadUrl(_))) => {
+                    ExitCode::from(EXIT_CONFIG)
+                }
                 _ => ExitCode::FAILURE,
             }
         }
@@ -123,7 +125,9 @@ async fn command(cli: Cli) -> Result<(), CliError> {
         return print(&auth::make_secret());
     }
     let config = config::load(&overrides)?;
-    start_log(&config);
+    // Who types a command wants its answer, and what is wrong.
+    let level = if matches!(command, Command::Serve) { config.log.level.as_str() } else { "warn" };
+    start_log(&config, level);
     match command {
         Command::Serve => Ok(app::serve(config).await?),
         Command::Migrate => {
@@ -132,6 +136,7 @@ async fn command(cli: Cli) -> Result<(), CliError> {
         }
         Command::CheckConfig => {
             auth::check_keys(&config).map_err(AppError::from)?;
+            Store::check_url(&config.database)?;
             print("the settings are good")
         }
         Command::Token { user, lifetime } => token(&config, &user, lifetime).await,
@@ -164,8 +169,8 @@ fn print(line: &str) -> Result<(), CliError> {
     Ok(writeln!(std::io::stdout().lock(), "{line}")?)
 }
 
-fn start_log(config: &Config) {
-    let filter = EnvFilter::try_new(&config.log.level).unwrap_or_else(|_| EnvFilter::new("info"));
+fn start_log(config: &Config, level: &str) {
+    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

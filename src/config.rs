@@ -266,10 +266,15 @@ fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error
 pub fn weakness(secret: &str) -> Option<&'static str> {
     const KNOWN: [&str; 6] = ["django-insecure-", "changeme", "change-me", "your-256-bit-secret", "secret", "password"];
     let lower = secret.to_lowercase();
+    let different = secret.bytes().collect::<std::collections::HashSet<_>>().len();
     if KNOWN.iter().any(|known| lower.starts_with(known)) {
         Some("is a known example")
+    } else if lower.starts_with("-----begin") {
+        Some("is a key file, which others may have")
     } else if secret.len() < SECRET_BYTES {
         Some("has less than 32 bytes")
+    } else if different < 10 {
+        Some("repeats a few characters")
     } else {
         None
     }
@@ -283,6 +288,8 @@ mod tests {
     fn weak_secrets_are_known() {
         assert!(weakness("short").is_some());
         assert!(weakness("django-insecure-0123456789012345678901234567890123456789").is_some());
+        assert!(weakness(&"ab".repeat(40)).is_some());
+        assert!(weakness("-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQ").is_some());
         assert!(weakness("kA8!jx02Lmn-7qWe_rTyUiOpAsDfGhJkLz").is_none());
     }
 }

@@ -26,6 +26,22 @@ fn wrong_settings_are_named_with_their_place_and_end_with_78() {
         (HubOptions::default().set("auth.secret", "short"), vec!["--profile", "production"], "less than 32 bytes"),
         (HubOptions::default().set("auth.secret", ""), vec!["--profile", "production"], "`hubbub secret` makes a new"),
         (HubOptions::default().set("database.url", "mysql://x"), vec![], "`database.url` must be sqlite://PATH or"),
+        (
+            HubOptions::default().set("database.url", "postgres://hubbub:pa/ss#xyzzy@127.0.0.1/hubbub"),
+            vec!["check-config"],
+            "database.url: can't be read; it must be postgres://",
+        ),
+        (
+            HubOptions::default().set("database.url", "postgres://hubbub@127.0.0.1/hubbub?pasword=xyzzy"),
+            vec![],
+            "has a parameter after `?` that is not known",
+        ),
+        (
+            HubOptions::default().set("auth.secret", "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0D\n"),
+            vec!["--profile", "production"],
+            "auth.secret is a key file",
+        ),
+        (HubOptions::default().set("auth.secret", "a".repeat(40)), vec!["--profile", "production"], "a few characters"),
         (HubOptions::default().set("limits.heartbeat", "0s"), vec![], "`limits.heartbeat` must be a time from 100ms"),
         (HubOptions::default().set("limits.writer_queue", i64::MAX), vec![], "`limits.writer_queue` must be a number"),
         (HubOptions::default().set("server.workers", 1_000), vec![], "`server.workers` must be at most 512"),
@@ -35,9 +51,22 @@ fn wrong_settings_are_named_with_their_place_and_end_with_78() {
         let (code, out, err) = run(&folder, options, &arguments);
         assert_eq!(code, Some(78), "{arguments:?}: {out}{err}");
         assert!(err.contains(expected), "{arguments:?}: {err}");
-        assert!(!err.contains(crate::support::SECRET), "the secret is shown");
+        assert!(!err.contains(crate::support::SECRET) && !err.contains("xyzzy"), "the secret is shown");
     }
     assert!(!folder.path().join("data").exists(), "something was made all the same");
+}
+
+#[test]
+fn commands_that_need_a_database_make_none() {
+    let folder = TempDir::new().unwrap();
+    for arguments in
+        [&["backup", "x.db"][..], &["new-epoch"], &["user", "list"], &["user", "admin", "7"], &["room", "list"]]
+    {
+        let (code, out, err) = run(&folder, HubOptions::default(), arguments);
+        assert_eq!((code, out.as_str()), (Some(1), ""), "{arguments:?}");
+        assert!(err.contains("data/hubbub.db: no database here yet"), "{err}");
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "something was made all the same");
 }
 
 #[test]

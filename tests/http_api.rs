@@ -67,12 +67,37 @@ async fn bad_requests_are_answered_with_their_code() {
         (alice.post("/api/rooms", &json!({"name": "$x"})), (403, "forbidden")),
         (alice.post("/api/rooms", &json!({"title": "x"})), (400, "bad_field")),
         (alice.post("/api/rooms", &json!({"name": "x", "kind": "open"})), (400, "bad_field")),
+        (alice.post("/api/rooms", &json!({"name": "x", "title": 5})), (400, "bad_field")),
+        (alice.get("/api/rooms?limit=x"), (400, "bad_field")),
         (alice.post("/api/rooms", &json!({"name": "x", "title": "\u{7}"})), (400, "bad_field")),
         (alice.post_text("/api/rooms", "nonsense"), (400, "bad_json")),
         (alice.post_text("/api/rooms", r#"["x",null,null]"#), (400, "bad_json")),
     ] {
         assert_eq!(answer.refusal(), expected, "{:?}", answer.body);
+        let names_it = expected.1 != "bad_field" || answer.body["error"]["message"].as_str().unwrap().contains('`');
+        assert!(names_it, "which field? {:?}", answer.body);
     }
+}
+
+#[tokio::test]
+async fn trying_names_of_rooms_is_counted_like_making_them() {
+    let hub = Hub::with(HubOptions::default().set("limits.new_rooms_per_hour", 3).set("rooms.auto_create", false));
+    hub.api("owner").post("/api/rooms", &json!({"name": "secret", "kind": "private"}));
+    let mallory = hub.api("mallory");
+    let tries: Vec<_> = (0..5).map(|_| mallory.post("/api/rooms", &json!({"name": "secret"})).status).collect();
+    assert_eq!(tries, [409, 409, 409, 429, 429]);
+    assert_eq!(mallory.post("/api/rooms", &json!({"name": "mine"})).refusal(), (429, "room_limit"));
+}
+
+#[tokio::test]
+async fn whatever_can_be_got_has_a_head() {
+    let hub = Hub::start();
+    let nobody = Api::new(hub.address, None);
+    for path in ["/", "/api/docs", "/api/openapi.json", "/assets/app.js", "/health/live", "/health/ready"] {
+        let head = nobody.call("HEAD", path, None);
+        assert_eq!((head.status, head.body.as_str()), (200, Some("")), "{path}");
+    }
+    assert_eq!(hub.api("alice").call("HEAD", "/api/me", None).status, 200);
 }
 
 #[tokio::test]

@@ -235,6 +235,10 @@ async fn p4_a_restored_backup_resets_the_cursors_of_the_lost_time() {
         text(&made);
     } else {
         assert!(text(&hub.beside(&["backup", "backup"])).contains("wrote backup"));
+        let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&dump).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600, "others can read the keys in it");
+        let again = hub.beside(&["backup", "backup"]);
+        assert!(String::from_utf8(again.stderr).unwrap().contains("backup: File exists"));
     }
     // The hub goes on meanwhile, and what comes now will be lost.
     for n in 11..=15 {
@@ -242,10 +246,8 @@ async fn p4_a_restored_backup_resets_the_cursors_of_the_lost_time() {
     }
     let standing = hub.client("bob").await.join("tea").await;
     assert_eq!(standing["head"], 15);
-    if !on_postgres() {
-        let busy = hub.beside(&["new-epoch"]);
-        assert!(String::from_utf8(busy.stderr).unwrap().contains("another hubbub"), "beside a running hub");
-    }
+    let busy = hub.beside(&["new-epoch"]);
+    assert!(String::from_utf8(busy.stderr).unwrap().contains("another hubbub"), "beside a running hub");
     hub.signal("TERM");
     assert!(hub.ended(Duration::from_secs(15)).success());
     if on_postgres() {

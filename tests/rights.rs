@@ -303,6 +303,79 @@ async fn p7_who_catches_up_stops_when_removed() {
     assert!(seen < 200, "P7: it was sent {seen} of 400 events after its removal");
 }
 
+/// Whoever listens to a room that is not there yet has no right to one that is made private by hand.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p7_a_private_room_made_beside_the_hub_takes_its_listeners_out() {
+    let hub = Hub::start();
+    let mut stranger = hub.member("stranger", "secret").await;
+    let mut plain = Client::plain(&hub, "&room=secret", &token("stranger", "stranger")).await;
+    let made = hub.beside(&["room", "create", "secret", "--owner", "owner", "--private"]);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let owner = hub.api("owner");
+    for n in 0..5 {
+        assert_eq!(owner.post("/api/rooms/secret/messages", &json!({"message": n.to_string()})).status, 201);
+    }
+    assert_eq!(stranger.say("secret", "?").await["code"], "not_joined");
+    assert!(stranger.kept().all(|frame| frame["seq"].is_null()), "P7: it heard what is private");
+    assert_eq!(plain.closed().await.unwrap().code, 1008);
+    assert!(plain.kept().all(|frame| frame["seq"].is_null()), "P7: it heard what is private");
+    // And the owner sees the room without saying anything first.
+    hub.client("owner").await.join("another").await;
+    hub.beside(&["room", "create", "another", "--owner", "owner"]);
+    let start = std::time::Instant::now();
+    while owner.get("/api/rooms/another").status != 200 {
+        assert!(start.elapsed() < std::time::Duration::from_secs(2), "a room made by hand is not seen");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+/// A removal whose answer was lost, and one that is asked for again: the sockets know, whichever came through.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p7_a_removal_made_past_the_hub_is_felt_with_the_next_message_or_removal() {
+    let hub = Hub::with(options());
+    let owner = club(&hub);
+    let mut alice = hub.member("alice", "club").await;
+    let database = hub.database().await;
+    let remove = "DELETE FROM hub_member WHERE user_id = (SELECT id FROM hub_user WHERE external_id = 'alice'); \
+                  UPDATE hub_room SET rights = rights + 1";
+    database.execute(remove).await;
+    assert_eq!(owner.delete("/api/rooms/club/members/alice").status, 204);
+    let sent = owner.post("/api/rooms/club/messages", &json!({"message": "without alice"}));
+    assert_eq!((sent.status, &sent.body["seq"]), (201, &json!(1)));
+    assert_eq!(alice.say("club", "?").await["code"], "not_joined");
+    owner.put("/api/rooms/club/members/alice", &json!({}));
+    alice.join("club").await;
+    database.execute(remove).await;
+    // The writer sees other rights, the room is read again, and only then is the message stored and delivered.
+    assert_eq!(owner.post("/api/rooms/club/messages", &json!({"message": "again without"})).body["seq"], 2);
+    assert_eq!(alice.say("club", "?").await["code"], "not_joined");
+    assert!(alice.kept().all(|frame| frame["type"] != "message"), "P7: it heard what is private");
+}
+
+/// A marker of a member's that is stored while they are removed does not bring them back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p7_reading_does_not_bring_a_removed_member_back() {
+    let hub = Hub::with(options());
+    let owner = club(&hub);
+    for n in 0..200 {
+        owner.post("/api/rooms/club/messages", &json!({"message": n.to_string()}));
+    }
+    let mut alice = hub.member("alice", "club").await;
+    for round in 0..10_i64 {
+        for seq in 0..20 {
+            alice.send(&json!({"type": "read", "id": seq, "room": "club", "seq": round * 20 + seq})).await;
+        }
+        assert_eq!(owner.delete("/api/rooms/club/members/alice").status, 204);
+        for seq in 0..20 {
+            alice.until(|frame| frame["id"] == seq).await;
+        }
+        let members = owner.get("/api/rooms/club/members").body;
+        assert_eq!(members["members"].as_array().unwrap().len(), 1, "P7: {members}");
+        owner.put("/api/rooms/club/members/alice", &json!({}));
+        alice.join("club").await;
+    }
+}
+
 #[tokio::test]
 async fn p7_members_are_added_once_and_the_last_owner_stays() {
     let hub = Hub::start();
@@ -324,6 +397,8 @@ async fn p7_members_are_added_once_and_the_last_owner_stays() {
         (alice.put("/api/rooms/club/members/bob", &json!({"role": "king"})), (400, "bad_field")),
         (alice.put("/api/rooms/club/members/bob", &json!([])), (400, "bad_json")),
         (alice.put("/api/rooms/club/members/%07", &json!({})), (400, "bad_field")),
+        (alice.put("/api/rooms/club/members/%FF", &json!({})), (400, "bad_field")),
+        (alice.put("/api/rooms/club/members/bob", &json!({"role": 5})), (400, "bad_field")),
         (alice.put("/api/rooms/club/members/hub:nobody", &json!({})), (404, "user_not_found")),
         (alice.put("/api/rooms/nothing/members/bob", &json!({})), (404, "room_not_found")),
         (alice.put(&format!("/api/rooms/club/members/{}", "x".repeat(129)), &json!({})), (400, "bad_field")),

@@ -156,7 +156,8 @@ pub fn check_keys(config: &Config) -> Result<Option<AppKeys>, KeyError> {
         (true, false) => Err(KeyError::UnusedPublicKey),
         (false, true) => Err(KeyError::NoPublicKey(auth.algorithms.join(", "))),
         (false, false) => {
-            let text = fs::read_to_string(path).map_err(|source| KeyError::File { path: path.clone(), source })?;
+            let unread = |source| KeyError::File { path: format!("auth.public_key_file: {path}"), source };
+            let text = fs::read_to_string(path).map_err(unread)?;
             let keys = if text.trim_start().starts_with('{') { from_set(&text) } else { from_pem(&text) };
             let bad = |why| KeyError::BadKey { path: path.clone(), why };
             let usable: Vec<_> = keys

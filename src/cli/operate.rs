@@ -1,6 +1,10 @@
 //! What the operator does to the database by hand: users, rooms, backups. Works beside a hub that runs.
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::{
+    fs::File,
+    io::{self, BufRead, IsTerminal, Write},
+    os::unix::fs::OpenOptionsExt,
+};
 
 use clap::{Args, Subcommand};
 
@@ -8,7 +12,7 @@ use super::CliError;
 use crate::{
     app::{self, AppError},
     auth::{Passwords, PasswordsBusy},
-    config::Config,
+    config::{Config, DatabaseUrl},
     http,
     protocol::{Epoch, RoomName, UserId},
     stats::Stats,
@@ -173,6 +177,7 @@ async fn list_rooms(store: &Store) -> Result<(), CliError> {
 /// Every room begins another history: for a database that was restored from a backup, before the hub starts on it.
 pub(super) async fn new_epoch(config: &Config) -> Result<(), CliError> {
     // Not beside a hub: it would go on with the old epochs.
+    Store::expect(&config.database, true).await?;
     let store = app::open_store(config).await?;
     let rooms = store.new_epoch().await;
     store.close().await;
@@ -182,7 +187,13 @@ pub(super) async fn new_epoch(config: &Config) -> Result<(), CliError> {
 
 /// A copy of SQLite's database as it is at this moment.
 pub(super) async fn backup(config: &Config, file: &str) -> Result<(), CliError> {
+    if matches!(config.database.url, DatabaseUrl::Postgres(_)) {
+        return Err(CliError::Refused("PostgreSQL has a backup of its own: use pg_dump".to_owned()));
+    }
     let store = app::open_store_beside(config).await?;
+    // Password hashes and keys are in it: for its owner's eyes alone. SQLite fills an empty file.
+    let made = File::options().write(true).create_new(true).mode(0o600).open(file);
+    made.map_err(|error| CliError::Refused(format!("{file}: {error}")))?;
     let copied = store.backup(file).await;
     store.close().await;
     copied.map_err(AppError::from)?;

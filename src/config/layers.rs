@@ -117,19 +117,20 @@ fn load_from(overrides: &Overrides, given: &[(String, String)]) -> Result<Config
     top(&mut layers)?;
     let mut config = layers.finish()?;
     layers.check(&config)?;
-    let from_file = |path: &str| {
+    let from_file = |key: &str, path: &str| {
         let text = fs::read_to_string(path);
-        let text = text.map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let text = text.map_err(|source| ConfigError::Read { path: format!("{key}: {path}"), source })?;
         Ok(text.trim().to_owned())
     };
     if !config.auth.secret_file.is_empty() {
-        config.auth.secret = Secret(from_file(&config.auth.secret_file)?);
+        config.auth.secret = Secret(from_file("auth.secret_file", &config.auth.secret_file)?);
     }
     if !config.server.metrics_token_file.is_empty() {
-        config.server.metrics_token = Secret(from_file(&config.server.metrics_token_file)?);
+        config.server.metrics_token =
+            Secret(from_file("server.metrics_token_file", &config.server.metrics_token_file)?);
     }
     if !config.database.url_file.is_empty() {
-        let parsed = DatabaseUrl::parse(&from_file(&config.database.url_file)?);
+        let parsed = DatabaseUrl::parse(&from_file("database.url_file", &config.database.url_file)?);
         config.database.url =
             parsed.map_err(|must| layers.bad("database.url_file", &format!("holds an address that {must}")))?;
     }

@@ -113,7 +113,8 @@ impl Fields {
     fn of(request: &HttpRequest, body: Result<Body<()>, ApiError>) -> Result<Self, AccountError> {
         let text = body.map_err(|ApiError(error)| AccountError::Later(error))?.text;
         let form = "application/x-www-form-urlencoded";
-        let given = if request.content_type().eq_ignore_ascii_case(form) {
+        // curl calls everything a form that one does not name.
+        let given = if request.content_type().eq_ignore_ascii_case(form) && !text.trim_start().starts_with('{') {
             let pairs = web::Query::<Vec<(String, String)>>::from_query(&text).map_err(|_| AccountError::NoJson)?;
             pairs.into_inner().into_iter().map(|(name, value)| (name, value.into())).collect()
         } else {

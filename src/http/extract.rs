@@ -1,16 +1,19 @@
 //! What requests have in common: who asks (`Authorization: Bearer …`, verified for each request), the room in the path,
 //! the JSON of the body.
 
-use std::{future::Future, marker::PhantomData, pin::Pin, sync::Arc};
+use std::{collections::HashMap, future::Future, marker::PhantomData, pin::Pin, sync::Arc};
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header, web};
 
 use bytestring::ByteString;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{
+    Deserialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 
 use super::ApiError;
 use crate::{
-    protocol::{ErrorCode, RoomName, WireError, object},
+    protocol::{ErrorCode, RoomName, Window, WireError, object},
     store::User,
     worker::Worker,
 };
@@ -87,9 +90,21 @@ pub(super) struct Body<T> {
 }
 
 impl<T: DeserializeOwned> Body<T> {
-    /// The fields of a body that is one JSON object.
+    /// The fields of a body that is one JSON object; the error names the field.
     pub(super) fn fields(&self) -> Result<T, WireError> {
-        object(&self.text)
+        let _: HashMap<String, IgnoredAny> = object(&self.text)?;
+        serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(&self.text)).map_err(|error| {
+            let why = error.inner().to_string();
+            // The JSON itself was found good above.
+            let why = why.split(" at line ").next().unwrap_or_default();
+            match error.path().to_string() {
+                _ if why.starts_with("duplicate") => {
+                    WireError::new(ErrorCode::BadJson, "this must be one JSON object, each field once")
+                }
+                path if path == "." => WireError::new(ErrorCode::BadField, why.to_owned()),
+                path => WireError::bad_field(&path, &format!("is wrong: {why}")),
+            }
+        })
     }
 }
 
@@ -106,6 +121,17 @@ impl<T: 'static> FromRequest for Body<T> {
             Ok(Self { text, json: PhantomData })
         })
     }
+}
+
+/// A number in the query.
+pub(super) fn number(text: Option<String>, field: &str) -> Result<Option<i64>, WireError> {
+    let parse = |text: String| text.parse().map_err(|_| WireError::bad_field(field, "must be a whole number"));
+    text.map(parse).transpose()
+}
+
+/// How many entries a page may hold, from the query.
+pub(super) fn page_limit(text: Option<String>) -> Result<u64, WireError> {
+    Window::limit(number(text, "limit")?)
 }
 
 /// The token in the `Authorization` header; the scheme's case does not matter (RFC 9110 section 11.1).

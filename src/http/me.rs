@@ -5,10 +5,10 @@ use serde_json::json;
 
 use super::{
     ApiError,
-    extract::Asker,
+    extract::{Asker, page_limit},
     rooms::{ListQuery, room_cursor},
 };
-use crate::{protocol::Window, worker::Worker};
+use crate::worker::Worker;
 
 pub(super) async fn me(Asker(user): Asker) -> impl Responder {
     HttpResponse::Ok().json(json!({"user_id": user.id, "user": &*user.name, "admin": user.admin}))
@@ -21,7 +21,7 @@ pub(super) async fn rooms(
     worker: web::Data<Worker>,
 ) -> Result<HttpResponse, ApiError> {
     let ListQuery { after, limit } = query.into_inner();
-    let (after, limit) = (room_cursor(after)?, Window::limit(limit)?);
+    let (after, limit) = (room_cursor(after)?, page_limit(limit)?);
     let mut rooms = worker.store.my_rooms(user.key, &after, limit.saturating_add(1)).await?;
     let more = super::cut(&mut rooms, limit);
     Ok(HttpResponse::Ok().json(json!({"rooms": rooms, "more": more})))

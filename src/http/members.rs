@@ -7,12 +7,12 @@ use serde_json::json;
 
 use super::{
     ApiError,
-    extract::{Asker, Body, InRoom},
+    extract::{Asker, Body, InRoom, page_limit},
     rooms::ListQuery,
 };
 use crate::{
     config::UsersPolicy,
-    protocol::{UserId, Window, WireError},
+    protocol::{UserId, WireError},
     store::{Changed, Role, RoomChange},
     worker::Worker,
 };
@@ -25,7 +25,7 @@ pub(super) async fn list(
     worker: web::Data<Worker>,
 ) -> Result<HttpResponse, ApiError> {
     let ListQuery { after, limit } = query.into_inner();
-    let limit = Window::limit(limit)?;
+    let limit = page_limit(limit)?;
     let after = after.map(|after| user_id(&after, "after")).transpose()?;
     let key = worker.handle.open(user, room).await?.key.ok_or_else(WireError::room_not_found)?;
     let after = after.as_ref().map_or("", UserId::as_str);
@@ -79,7 +79,8 @@ pub(super) async fn remove(
 }
 
 fn user_id(text: &str, field: &str) -> Result<UserId, WireError> {
-    UserId::parse(text).ok_or_else(|| {
+    // What was not UTF-8 in the path comes as U+FFFD.
+    UserId::parse(text).filter(|_| !text.contains('\u{fffd}')).ok_or_else(|| {
         WireError::bad_field(field, "must be a user's id: 1 to 128 characters, none a control character")
     })
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{
     ApiError,
-    extract::{Asker, Body, InRoom},
+    extract::{Asker, Body, InRoom, number, page_limit},
 };
 use crate::{
     config::UsersPolicy,
@@ -18,10 +18,10 @@ use crate::{
 
 #[derive(Deserialize)]
 pub(super) struct PageQuery {
-    after: Option<i64>,
-    before: Option<i64>,
-    around: Option<i64>,
-    limit: Option<i64>,
+    after: Option<String>,
+    before: Option<String>,
+    around: Option<String>,
+    limit: Option<String>,
 }
 
 /// `GET …?after=41&limit=50` (or before, around; none: the newest): messages ascending by seq.
@@ -32,7 +32,8 @@ pub(super) async fn read(
     worker: web::Data<Worker>,
 ) -> Result<HttpResponse, ApiError> {
     let PageQuery { after, before, around, limit } = query.into_inner();
-    let (window, limit) = (Window::from_options(after, before, around)?, Window::limit(limit)?);
+    let window = Window::from_options(number(after, "after")?, number(before, "before")?, number(around, "around")?)?;
+    let limit = page_limit(limit)?;
     let (page, head) = worker.handle.history(&worker.store, user, room, window, limit).await?;
     Ok(HttpResponse::Ok().insert_header(header::ContentType::json()).body(Reply::page(&page.events, head, page.more)))
 }

@@ -12,7 +12,7 @@ mod messages;
 mod pages;
 mod rooms;
 
-use actix_web::{HttpResponse, Route, http::Method, web};
+use actix_web::{HttpResponse, Route, guard, http::Method, web};
 
 pub(crate) use accounts::{name_faults, password_faults};
 pub use error::ApiError;
@@ -26,8 +26,8 @@ use crate::protocol::{ErrorCode, WireError};
 fn table() -> Vec<(&'static str, Vec<(Method, Route)>)> {
     let (get, post, put, patch, delete) = (Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE);
     vec![
-        ("/health/live", vec![(get.clone(), web::to(health::live)), (Method::HEAD, web::to(health::live))]),
-        ("/health/ready", vec![(get.clone(), web::to(health::ready)), (Method::HEAD, web::to(health::ready))]),
+        ("/health/live", vec![(get.clone(), web::to(health::live))]),
+        ("/health/ready", vec![(get.clone(), web::to(health::ready))]),
         ("/metrics", vec![(get.clone(), web::to(admin::metrics))]),
         ("/api/register", vec![(post.clone(), web::to(accounts::register))]),
         ("/api/token", vec![(post.clone(), web::to(accounts::obtain))]),
@@ -58,8 +58,11 @@ pub fn operations() -> Vec<(Method, &'static str)> {
 pub fn routes(config: &mut web::ServiceConfig) {
     for (path, methods) in table() {
         let resource = web::resource(path).default_service(web::to(nothing_here));
-        let with =
-            |resource: actix_web::Resource, (method, route): (Method, Route)| resource.route(route.method(method));
+        // Whatever can be got can be asked for its head (RFC 9110 section 9.3.2).
+        let with = |resource: actix_web::Resource, (method, route): (Method, Route)| match method {
+            Method::GET => resource.route(route.guard(guard::Any(guard::Get()).or(guard::Head()))),
+            _ => resource.route(route.method(method)),
+        };
         config.service(methods.into_iter().fold(resource, with));
     }
     pages::routes(config);

@@ -1,7 +1,7 @@
 //! The pages for people, compiled into the binary: the chat page at `/`, the API's reference at `/api/docs`, and what
 //! they load. They work without the internet and under a policy that allows nothing else.
 
-use actix_web::{HttpResponse, http::header, web};
+use actix_web::{HttpResponse, Route, guard, http::header, web};
 
 use super::ApiError;
 use crate::protocol::{ErrorCode, WireError};
@@ -52,10 +52,14 @@ const ASSETS: &[(&str, &str)] = assets![
 
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     config
-        .route("/", web::get().to(async || page("index.html")))
-        .route("/api/docs", web::get().to(async || page("api.html")))
-        .route("/api/openapi.json", web::get().to(openapi))
-        .route("/assets/{name}", web::get().to(async |name: web::Path<String>| page(name.into_inner())));
+        .route("/", readable().to(async || page("index.html")))
+        .route("/api/docs", readable().to(async || page("api.html")))
+        .route("/api/openapi.json", readable().to(openapi))
+        .route("/assets/{name}", readable().to(async |name: web::Path<String>| page(name.into_inner())));
+}
+
+fn readable() -> Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
 async fn openapi() -> HttpResponse {

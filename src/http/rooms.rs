@@ -8,10 +8,10 @@ use serde_json::json;
 
 use super::{
     ApiError,
-    extract::{Asker, Body, InRoom},
+    extract::{Asker, Body, InRoom, page_limit},
 };
 use crate::{
-    protocol::{RoomName, Seq, Window, WireError},
+    protocol::{RoomName, Seq, WireError},
     server::CreateRoom,
     store::{RoomChange, RoomKind, User},
     worker::Worker,
@@ -23,7 +23,7 @@ const TITLE_CHARS: usize = 200;
 #[derive(Deserialize)]
 pub(super) struct ListQuery {
     pub(super) after: Option<String>,
-    pub(super) limit: Option<i64>,
+    pub(super) limit: Option<String>,
 }
 
 /// `GET /api/rooms?after=NAME&limit=50`: rooms that one may join, by name.
@@ -33,7 +33,7 @@ pub(super) async fn list(
     worker: web::Data<Worker>,
 ) -> Result<HttpResponse, ApiError> {
     let ListQuery { after, limit } = query.into_inner();
-    let (after, limit) = (room_cursor(after)?, Window::limit(limit)?);
+    let (after, limit) = (room_cursor(after)?, page_limit(limit)?);
     let mut rooms = worker.store.rooms(&user, &after, limit.saturating_add(1)).await?;
     let more = super::cut(&mut rooms, limit);
     Ok(HttpResponse::Ok().json(json!({"rooms": rooms, "more": more})))

@@ -81,7 +81,12 @@ impl ChatServer {
                 let auto_create = self.bounds.auto_create;
                 let Some(room) = self.room_mut(&name) else { return };
                 let judged = room.judge(user.right(), auto_create);
-                drop(reply.send(judged.map(|()| OpenRoom { key: room.key, head: room.log.head() })));
+                let (key, head) = (room.key, room.log.head());
+                drop(reply.send(judged.map(|()| OpenRoom { key, head })));
+                // One that only exists here so far may have been made by the operator's hand.
+                if key.is_none() {
+                    self.refresh(name, ctx);
+                }
             }
             RoomCommand::Post(post) => self.post(post, ctx),
             RoomCommand::Create(create) => self.create(create, ctx),
@@ -154,14 +159,15 @@ impl ChatServer {
         if self.bounds.only_admins_create && !create.user.admin {
             return drop(create.reply.send(Err(WireError::forbidden("only admins may make rooms here"))));
         }
+        // Counted before the name is looked at, and for good where it is taken: whoever tries names learns little.
+        if let Err(error) = self.count_new_room(create.user.key) {
+            return drop(create.reply.send(Err(error)));
+        }
         let Some(room) = self.room_mut(&create.new.room) else { return };
         if room.key.is_some() || room.held.is_some() || room.workers().next().is_some() {
             return drop(create.reply.send(Err(room_exists())));
         }
         let epoch = room.epoch.clone();
-        if let Err(error) = self.count_new_room(create.user.key) {
-            return drop(create.reply.send(Err(error)));
-        }
         let name = create.new.room.clone();
         let new = NewRoom {
             name: name.clone(),
@@ -329,7 +335,9 @@ impl Handler<RowRead> for ChatServer {
     type Result = ();
 
     fn handle(&mut self, RowRead { room: name, row, made, create }: RowRead, ctx: &mut Context<Self>) {
-        if let Some((maker, false)) = made {
+        if let Some((maker, false)) = made
+            && (create.is_none() || row.is_err())
+        {
             self.uncount_new_room(maker);
         }
         let Some(room) = self.room_mut(&name) else { return };

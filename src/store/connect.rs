@@ -22,8 +22,11 @@ pub enum OpenError {
     /// The threads that drive a server's sockets can't be made.
     #[error("no threads for the database: {0}")]
     Threads(io::Error),
+    /// The address of a server can't be read. It is not shown: a password may be in it.
+    #[error("database.url: {0}")]
+    BadUrl(&'static str),
     /// Another process has it.
-    #[error("{path}: another hubbub{owner} uses this database; stop it first (several nodes need PostgreSQL)")]
+    #[error("{path}: another hubbub{owner} uses this database; stop it first")]
     InUse {
         /// The database file.
         path: String,
@@ -77,8 +80,31 @@ impl Store {
         }
     }
 
+    /// Whether the address can be read, as far as that can be said without going there.
+    pub fn check_url(config: &DatabaseConfig) -> Result<(), OpenError> {
+        match &config.url {
+            DatabaseUrl::Sqlite(_) => Ok(()),
+            DatabaseUrl::Postgres(url) => postgres::check_url(url),
+        }
+    }
+
+    /// Refuses where there is no database yet, and where `alone` also where a hub runs on it.
+    pub async fn expect(config: &DatabaseConfig, alone: bool) -> Result<(), OpenError> {
+        Self::check_url(config)?;
+        let (connection, place) = Self::peek(config).await?;
+        let failed = |source: StoreError| OpenError::Database { place: place.clone(), source };
+        let others = match &config.url {
+            // The lock of the file will tell.
+            DatabaseUrl::Sqlite(_) => false,
+            DatabaseUrl::Postgres(_) => alone && postgres::is_in_use(&connection).await.map_err(failed)?,
+        };
+        connection.close().await.map_err(|error| failed(error.into()))?;
+        if others { Err(OpenError::InUse { path: place, owner: String::new() }) } else { Ok(()) }
+    }
+
     /// Opens the database for a command of the operator's, beside a hub that may be running on it.
     pub async fn open_beside(config: &DatabaseConfig, bounds: StoreBounds) -> Result<Self, OpenError> {
+        Self::expect(config, false).await?;
         match (Self::open(config, bounds).await, &config.url) {
             (Err(OpenError::InUse { .. }), DatabaseUrl::Sqlite(path)) => {
                 sqlite::open_beside(config, path, bounds).await

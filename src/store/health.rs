@@ -1,8 +1,6 @@
 //! Asking a live writing connection what it is, for readiness and for the tests of P1.
 
-use std::{fs::File, os::unix::fs::OpenOptionsExt};
-
-use sea_orm::{ConnectionTrait, DbErr, sqlx};
+use sea_orm::ConnectionTrait;
 use serde::Serialize;
 
 use super::{Store, StoreError, connect::Home};
@@ -48,22 +46,10 @@ impl Store {
         }
     }
 
-    /// Writes a copy of SQLite's database as it is now, while the hub runs.
+    /// Fills an empty file with a copy of SQLite's database as it is now, while a hub runs. As long as it takes: the
+    /// operator waits for it.
     pub async fn backup(&self, to: &str) -> Result<(), StoreError> {
-        match &self.home {
-            Home::Sqlite(_) => {
-                // Password hashes and keys are in it: for its owner's eyes alone. SQLite fills an empty file.
-                let made = File::options().write(true).create_new(true).mode(0o600).open(to);
-                made.map_err(|error| StoreError::Refused(format!("{to}: {error}")))?;
-                // As long as it takes: the operator waits for it.
-                let copy = super::statement(&self.read, "VACUUM INTO ?", [to.into()]);
-                Ok(self.read.execute_raw(copy).await.map(drop)?)
-            }
-            Home::Postgres(_) => {
-                let instead = "PostgreSQL has a backup of its own: use pg_dump";
-                Err(DbErr::Conn(sea_orm::RuntimeErr::SqlxError(sqlx::Error::Configuration(instead.into()).into()))
-                    .into())
-            }
-        }
+        let copy = super::statement(&self.read, "VACUUM INTO ?", [to.into()]);
+        Ok(self.read.execute_raw(copy).await.map(drop)?)
     }
 }

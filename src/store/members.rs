@@ -236,7 +236,7 @@ async fn put(
         (Some(Role::Owner), _) | (Some(Role::Moderator), None | Some(Role::Member)) => {}
         _ if myself && RoomKind::parse(&room.kind) == RoomKind::Public && matches!(role, None | Some(Role::Member)) => {
         }
-        (Some(_), None) if myself => {}
+        (Some(_), None | Some(Role::Member)) if myself => {}
         (Some(Role::Moderator), _) => return Err(ChangeError::Forbidden("a moderator may add plain members only")),
         _ => return Err(ChangeError::Forbidden("only an owner or a moderator may add members")),
     }

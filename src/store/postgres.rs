@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use migration::{Migrator, MigratorTrait};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbErr,
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbErr, RuntimeErr,
     sqlx::{self, Connection, Executor, postgres::PgConnectOptions},
 };
 use tokio::runtime::Builder;
@@ -25,6 +25,7 @@ const RELEASE: Duration = Duration::from_secs(1);
 const RESTED: Duration = Duration::from_secs(1);
 
 pub(super) async fn open(config: &DatabaseConfig, url: &Secret, bounds: StoreBounds) -> Result<Store, OpenError> {
+    check_url(url)?;
     let place = place(url);
     let failed = |error: DbErr| OpenError::Database { place: place.clone(), source: error.into() };
     let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("postgres").enable_all().build();
@@ -60,6 +61,52 @@ pub(super) async fn peek(config: &DatabaseConfig, url: &Secret) -> Result<Databa
     if made.is_none() { Err(OpenError::Missing { place: place(url) }) } else { Ok(connection) }
 }
 
+/// What sqlx takes in an address's query; it would log others with their values.
+const PARAMETERS: [&str; 15] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "port",
+    "dbname",
+    "user",
+    "application_name",
+];
+
+/// Says what is wrong with an address, without showing it.
+pub(super) fn check_url(url: &Secret) -> Result<(), OpenError> {
+    let text = url.reveal();
+    let query = text.split_once('?').map_or("", |(_, query)| query);
+    let mut names = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split('=').next().unwrap_or(""));
+    if !names.all(|name| PARAMETERS.contains(&name)) {
+        return Err(OpenError::BadUrl(
+            "has a parameter after `?` that is not known, or a `?` in its password (write %3F)",
+        ));
+    }
+    match text.parse::<PgConnectOptions>() {
+        Ok(options) if !options.get_host().is_empty() => Ok(()),
+        _ => Err(OpenError::BadUrl(
+            "can't be read; it must be postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=…, with characters such as \
+             / # @ : in the password written as %2F %23 %40 %3A",
+        )),
+    }
+}
+
+/// Whether a hub is connected to this database, beside the one connection that asks.
+pub(super) async fn is_in_use(connection: &DatabaseConnection) -> Result<bool, StoreError> {
+    let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'hubbub' \
+               AND datname = current_database() AND pid <> pg_backend_pid()";
+    let row = connection.query_one_raw(super::statement(connection, sql, [])).await?;
+    Ok(row.is_some_and(|row| row.try_get_by_index::<i64>(0).is_ok_and(|others| others > 0)))
+}
+
 /// The server and database, without name and password.
 pub(super) fn place(url: &Secret) -> String {
     match url.reveal().parse::<PgConnectOptions>() {
@@ -73,6 +120,10 @@ pub(super) fn place(url: &Secret) -> String {
 
 /// Several processes may start at once: one migrates, the others wait for it. sea-orm-migration takes no lock itself.
 async fn migrate(config: &DatabaseConfig, url: &Secret) -> Result<(), DbErr> {
+    // A pool says only that it waited in vain; this says why.
+    let options = url.reveal().parse::<PgConnectOptions>().map_err(sqlx_error)?;
+    let first = tokio::time::timeout(config.read_timeout, sqlx::PgConnection::connect_with(&options)).await;
+    first.map_err(|_| sqlx_error(sqlx::Error::PoolTimedOut))?.map_err(sqlx_error)?.close().await.map_err(sqlx_error)?;
     let mut options = ConnectOptions::new(url.reveal());
     options.sqlx_logging(false).max_connections(1).acquire_timeout(config.read_timeout);
     let connection = Database::connect(options).await?;
@@ -142,6 +193,10 @@ async fn warn_without_fsync(connection: &DatabaseConnection) -> Result<(), DbErr
         tracing::warn!("the PostgreSQL server runs with fsync=off: a power cut there loses acked messages");
     }
     Ok(())
+}
+
+fn sqlx_error(error: sqlx::Error) -> DbErr {
+    DbErr::Conn(RuntimeErr::SqlxError(error.into()))
 }
 
 impl From<sqlx::Error> for StoreError {
