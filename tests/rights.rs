@@ -1,8 +1,8 @@
 //! P7: who may do what in a room, for every role and operation, over WebSocket and HTTP; and that a right which ends is
 //! gone at once, open sockets among it.
 //!
-//! Seen to fail with the hub broken so (scripts/mutants): open sessions not told of a removal (P7: it goes on
-//! receiving); what the old rights allowed stored by another node is in `postgres`.
+//! Seen to fail with the hub broken so (scripts/mutants): rooms' listeners not held against new rights (P7: it goes on
+//! receiving); a read marker that makes a member (P7); what the old rights allowed stored by another node is in `postgres`.
 
 use serde_json::{Value, json};
 
