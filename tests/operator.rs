@@ -155,6 +155,19 @@ async fn lagging_sessions_are_counted_while_they_lag() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_bench_counts_and_times_what_it_did() {
+    let hub = Hub::with(HubOptions::default().unlimited());
+    let (url, pid) = (format!("ws://{}", hub.address), hub.pid().to_string());
+    let words =
+        ["bench", "--url", &url, "--pid", &pid, "--members", "5", "--rate", "50", "--time", "1s", "--warmup", "200ms"];
+    let said = text(&hub.beside(&words));
+    assert!(said.contains("0 lost, 0 doubled or out of order"), "{said}");
+    let p50: Vec<f64> =
+        said.split("p50 ").skip(1).map(|rest| rest.split(' ').next().unwrap().parse().unwrap()).collect();
+    assert!(p50.len() == 2 && p50.iter().all(|ms| (0.05..1_000.0).contains(ms)), "{said}");
+}
+
 fn with_input(hub: &Hub, arguments: &[&str], input: &str) -> (Option<i32>, String) {
     let file = hub.folder().join("input");
     fs::write(&file, input).unwrap();

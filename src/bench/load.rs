@@ -241,7 +241,7 @@ async fn receive(mut stream: SplitStream<Socket>, shared: Shared, own_came: Opti
             if let (Some(seq), Some(due)) = (seq, due) {
                 tally.received += 1;
                 tally.wrong += u64::from(last.is_some_and(|last| seq != last.saturating_add(1)));
-                tally.delivery.saturating_record(shared.late(due));
+                tally.delivery.record(shared.late(due)).ok();
                 last = Some(seq);
             } else {
                 tally.wrong += 1;
@@ -254,7 +254,7 @@ async fn receive(mut stream: SplitStream<Socket>, shared: Shared, own_came: Opti
             let mut tally = shared.tally();
             tally.acked += 1;
             if let Some(due) = field(&text, r#""id":"#) {
-                tally.ack.saturating_record(shared.late(due));
+                tally.ack.record(shared.late(due)).ok();
             }
         } else if text.starts_with(r#"{"type":"error""#) {
             shared.tally().refused += 1;

@@ -130,7 +130,8 @@ impl Recent {
     }
 }
 
-/// An empty histogram that grows with its values, to three digits.
+/// An empty histogram that grows with its values, to three digits. To be filled by `record`: `saturating_record` does not
+/// let it grow.
 #[expect(clippy::expect_used, reason = "invariant: 1 to 5 digits are possible")]
 pub(crate) fn histogram() -> Histogram<u64> {
     Histogram::new(3).expect("three digits")
