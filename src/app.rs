@@ -28,11 +28,14 @@ use tokio::{
 };
 
 use crate::{
+    admission::Admission,
     auth::{self, AppKeys, Authenticator, KeyError, OWN_KEY_SETTING, OwnKey, Passwords},
     config::{Config, CreatePolicy, DatabaseUrl},
     http,
     room::RecentBounds,
-    server::{ChatServer, Dispatcher, Online, RegisterWorker, ServerBounds, ServerHandle, StopSessions, WorkerId},
+    server::{
+        ChatServer, Dispatcher, Lifeline, RegisterWorker, ServerBounds, ServerHandle, StopSessions, Watch, WorkerId,
+    },
     session,
     stats::Stats,
     store::{OpenError, Probe, ReadMarks, Store, StoreBounds, StoreError, Writer, WriterBounds},
@@ -43,6 +46,8 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(20);
 /// How often sessions that are still there are told again that the hub stops.
 const TELL_AGAIN: Duration = Duration::from_millis(500);
+/// Connections of a worker beside those of its sessions.
+const SPARE_CONNECTIONS: usize = 1_024;
 /// What the very end may take: requests under way, and the database's files.
 const LAST: Duration = Duration::from_secs(1);
 
@@ -90,6 +95,7 @@ fn store_bounds(config: &Config) -> StoreBounds {
         page_events: config.limits.page_events,
         page_bytes: config.limits.page_bytes,
         catch_up_reads: config.limits.catch_up_reads,
+        revoked_tokens: config.limits.revoked_tokens,
     }
 }
 
@@ -115,11 +121,14 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
     let checked = auth::check_keys(&config)?;
     Store::check_url(&config.database)?;
     let store = Arc::new(open_store(&config).await?);
+    // What is done after this is news.
+    let newest_act = store.newest_act().await?;
+    store.load_revoked().await?;
     let keys = checked.map_or_else(|| auth::kept_secret(&secret_file(&config)).map(AppKeys::dev), Ok)?;
     let own_key = Arc::new(own_key(&store).await?);
     let authenticator = Arc::new(Authenticator::new(&config.auth, keys, &own_key));
     let stats = Arc::new(Stats::new());
-    let online = Arc::new(Online::new(Arc::clone(&stats)));
+    let admission = Arc::new(Admission::new(&config, Arc::clone(&stats)));
     let limits = &config.limits;
     let passwords = Passwords::new(limits.password_checks, limits.password_queue, Arc::clone(&stats));
     let passwords = Arc::new(passwords);
@@ -137,19 +146,25 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
         &writer_arbiter.handle(),
         Arc::clone(&store),
         bounds,
+        newest_act,
         Arc::clone(&stats),
     )
     .await;
+    let watching = Arc::clone(&authenticator);
+    actix_web::rt::spawn(async move { watching.watch_keys().await });
 
     let make_worker = {
         let (config, store, stats, stopping) =
             (Arc::clone(&config), Arc::clone(&store), Arc::clone(&stats), Arc::clone(&stopping));
         let (server, writers, next) = (server.clone(), writers.clone(), Arc::new(AtomicUsize::new(0)));
+        let admission = Arc::clone(&admission);
         move || {
             let id = WorkerId(next.fetch_add(1, Ordering::Relaxed));
             let queue = config.limits.dispatcher_queue;
-            let (stats, online) = (Arc::clone(&stats), Arc::clone(&online));
-            let dispatcher = Dispatcher::start_on(id, server.clone(), Arc::clone(&stats), online, queue);
+            let (limits, stats) = (&config.limits, Arc::clone(&stats));
+            let watch = Watch::new(limits.heartbeat, limits.auth_timeout, limits.stalled_timeout);
+            let (its_store, its_stats) = (Arc::clone(&store), Arc::clone(&stats));
+            let dispatcher = Dispatcher::start_on(id, server.clone(), its_store, its_stats, watch, queue);
             #[expect(clippy::disallowed_methods, reason = "one for each worker, before its first socket")]
             server.do_send(RegisterWorker { worker: id, dispatcher: dispatcher.clone() });
             web::Data::new(Worker {
@@ -161,6 +176,7 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
                 server: server.clone(),
                 dispatcher,
                 writers: writers.clone(),
+                admission: Arc::clone(&admission),
                 passwords: Arc::clone(&passwords),
                 own_key: Arc::clone(&own_key),
                 stats,
@@ -168,6 +184,9 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
             })
         }
     };
+    let (origins, echo) = (config.server.origins.clone(), config.server.echo);
+    // Others than sessions are requests, which are short, and sockets that say nothing, which are closed soon.
+    let connections = admission.most_sessions().div_ceil(workers).saturating_add(SPARE_CONNECTIONS);
     let (body_bytes, send_buffer, stalled) =
         (config.limits.body_bytes, config.limits.send_buffer_bytes, config.limits.stalled_timeout);
     let bound = HttpServer::new(move || {
@@ -175,17 +194,24 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
             .app_data(make_worker())
             .app_data(web::QueryConfig::default().error_handler(http::query_error))
             .app_data(web::PayloadConfig::new(body_bytes))
-            .wrap(from_fn(http::count_errors))
             .wrap(NormalizePath::trim())
+            .wrap(from_fn(http::finish))
+            .wrap(http::cors(&origins))
+            .configure(|routes| {
+                if echo {
+                    routes.route("/ws/echo", web::get().to(session::echo));
+                }
+            })
             .route("/ws", web::get().to(session::native))
             .route("/ws/chat", web::get().to(session::plain))
             .route("/ws/chat/{room}", web::get().to(session::plain))
             .configure(http::routes)
     })
     .workers(workers)
+    .max_connections(connections)
     .disable_signals()
     .shutdown_timeout(LAST.as_secs())
-    .on_connect(move |socket, _: &mut Extensions| guard_socket(socket, send_buffer, stalled))
+    .on_connect(move |socket, data: &mut Extensions| guard_socket(socket, data, send_buffer, stalled))
     .bind(config.server.bind)
     .map_err(|source| match source.kind() {
         io::ErrorKind::AddrInUse => AppError::PortInUse(config.server.bind),
@@ -244,10 +270,14 @@ fn server_bounds(config: &Config) -> ServerBounds {
     }
 }
 
-/// A client that takes nothing is cut by the kernel: its session's actor, being the response's body, does not run then
-/// (actix-web #2441). Its send buffer is bounded too.
-fn guard_socket(socket: &dyn Any, send_buffer: usize, stalled: Duration) {
+/// A client that takes nothing is cut by the kernel, or by its Dispatcher: its session's actor, being the response's body,
+/// does not run then (actix-web #2441). Its send buffer is bounded too.
+fn guard_socket(socket: &dyn Any, data: &mut Extensions, send_buffer: usize, stalled: Duration) {
     let Some(stream) = socket.downcast_ref::<TcpStream>() else { return };
+    match Lifeline::of(stream) {
+        Ok(lifeline) => drop(data.insert(lifeline)),
+        Err(error) => tracing::warn!(%error, "no second hold on a socket: it can't be shut from outside"),
+    }
     let socket = socket2::SockRef::from(stream);
     let set = socket.set_send_buffer_size(send_buffer).and_then(|()| {
         // An ack and an event are two small writes: the second must not wait for the client's delayed acknowledgement.

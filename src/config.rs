@@ -5,6 +5,7 @@ mod layers;
 
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
+use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
 
 pub use layers::{ConfigError, Overrides, load};
@@ -36,6 +37,9 @@ pub struct ServerConfig {
     pub bind: SocketAddr,
     pub profile: Profile,
     pub workers: usize,
+    pub origins: Vec<String>,
+    pub trusted_proxies: Vec<IpNet>,
+    pub echo: bool,
     pub metrics_token: Secret,
     pub metrics_token_file: String,
     #[serde(deserialize_with = "time")]
@@ -80,11 +84,17 @@ pub struct AuthConfig {
     pub secret_file: String,
     pub algorithms: Vec<String>,
     pub public_key_file: String,
+    pub jwks_url: String,
     pub issuer: String,
     pub audience: Vec<String>,
     pub user_claim: String,
     pub name_claims: Vec<String>,
     pub users: UsersPolicy,
+    pub query_token: bool,
+    #[serde(deserialize_with = "time")]
+    pub max_token_lifetime: Duration,
+    #[serde(deserialize_with = "time")]
+    pub expiry_notice: Duration,
     #[serde(deserialize_with = "time")]
     pub plain_grace: Duration,
 }
@@ -161,6 +171,10 @@ pub struct LimitsConfig {
     pub data_depth: usize,
     pub commands_per_second: u32,
     pub commands_burst: u32,
+    pub user_commands_per_second: u32,
+    pub user_commands_burst: u32,
+    pub frames_per_second: u32,
+    pub frames_burst: u32,
     pub pending_commands: usize,
     #[serde(deserialize_with = "time")]
     pub heartbeat: Duration,
@@ -174,6 +188,12 @@ pub struct LimitsConfig {
     pub send_buffer_bytes: usize,
     #[serde(deserialize_with = "time")]
     pub stalled_timeout: Duration,
+    pub sessions: usize,
+    pub sessions_per_user: u32,
+    pub sessions_per_address: u32,
+    pub sign_ins_per_minute: u32,
+    pub registrations_per_hour: u32,
+    pub revoked_tokens: usize,
     pub rooms_per_session: usize,
     pub new_rooms_per_hour: u32,
     pub typing_members: usize,

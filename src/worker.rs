@@ -9,14 +9,16 @@ use std::{
 };
 
 use actix::Addr;
+use chrono::DateTime;
 
 use crate::{
-    auth::{Authenticator, OwnKey, Passwords, TokenError},
+    admission::Admission,
+    auth::{Authenticator, Identity, OwnKey, Passwords, TokenError},
     config::{Config, UsersPolicy},
     protocol::{CloseCode, ErrorCode, WireError},
     server::{ChatServer, Dispatcher, ServerHandle, WorkerId},
     stats::Stats,
-    store::{Store, StoreError, User, Writer},
+    store::{SeenUser, Store, StoreError, Ticket, TokenMark, User, Writer},
 };
 
 /// One worker's part of the hub.
@@ -37,6 +39,8 @@ pub struct Worker {
     pub dispatcher: Addr<Dispatcher>,
     /// The writers, to ask how they are.
     pub writers: Vec<Addr<Writer>>,
+    /// Who may come in, and how often.
+    pub admission: Arc<Admission>,
     /// Who hashes passwords.
     pub passwords: Arc<Passwords>,
     /// The hub's own key, by which accounts' tokens are signed.
@@ -83,6 +87,8 @@ pub struct SignedIn {
     pub user: Arc<User>,
     /// How long the token is good for.
     pub expires_in: Duration,
+    /// What the token can be revoked by.
+    pub mark: TokenMark,
 }
 
 /// Why somebody is not let in.
@@ -94,6 +100,12 @@ pub enum SignInError {
     /// The token is good, but `auth.users` asks for users that exist.
     #[error("this user is not known here")]
     UnknownUser,
+    /// An admin has disabled the user.
+    #[error("this user is disabled")]
+    Disabled,
+    /// The token was revoked.
+    #[error("the token was revoked")]
+    Revoked,
     /// The database could not be asked.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -105,7 +117,8 @@ impl SignInError {
         match self {
             Self::Token(TokenError::Expired) => CloseCode::TokenExpired,
             Self::Token(TokenError::Invalid) | Self::UnknownUser => CloseCode::TokenInvalid,
-            Self::Store(_) => CloseCode::Unavailable,
+            Self::Disabled | Self::Revoked => CloseCode::Revoked,
+            Self::Token(TokenError::NoKeys) | Self::Store(_) => CloseCode::Unavailable,
         }
     }
 }
@@ -113,9 +126,13 @@ impl SignInError {
 impl From<SignInError> for WireError {
     fn from(error: SignInError) -> Self {
         match error {
-            SignInError::Token(_) | SignInError::UnknownUser => {
+            SignInError::Token(TokenError::NoKeys) => {
+                Self::new(ErrorCode::Unavailable, error.to_string()).retry_after_ms(1_000)
+            }
+            SignInError::Token(_) | SignInError::UnknownUser | SignInError::Revoked => {
                 Self::new(ErrorCode::Unauthenticated, error.to_string())
             }
+            SignInError::Disabled => Self::new(ErrorCode::Forbidden, error.to_string()),
             SignInError::Store(error) => error.into(),
         }
     }
@@ -124,12 +141,58 @@ impl From<SignInError> for WireError {
 impl Worker {
     /// Verifies a token and finds, or makes, its user.
     pub async fn sign_in(&self, token: &str) -> Result<SignedIn, SignInError> {
-        let who = self.authenticator.verify(token)?;
+        self.admit(self.authenticator.verify(token).await?).await
+    }
+
+    /// Uses a ticket up and finds its user; it is as good as the token that it was given for.
+    pub async fn sign_in_by_ticket(&self, ticket: &str) -> Result<SignedIn, SignInError> {
+        let ticket = self.store.take_ticket(ticket).await?.ok_or(TokenError::Invalid)?;
+        let who = Identity {
+            id: ticket.user_id,
+            name: ticket.name.into(),
+            expires: ticket.expires_at.into(),
+            jti: ticket.jti,
+            issued_at: ticket.issued_at.map(|at| at.timestamp()),
+        };
+        if who.expires_in().is_zero() {
+            return Err(TokenError::Expired.into());
+        }
+        self.admit(who).await
+    }
+
+    /// A ticket for whom this token names.
+    pub async fn issue_ticket(&self, token: &str) -> Result<(String, i64), SignInError> {
+        let who = self.authenticator.verify(token).await?;
+        self.admit(who.clone()).await?;
+        let issued = who.issued_at.and_then(|at| DateTime::from_timestamp(at, 0));
+        let (user_id, name) = (who.id, who.name.to_string());
+        let ticket = Ticket { user_id, name, jti: who.jti, issued_at: issued, expires_at: who.expires.into() };
+        Ok(self.store.issue_ticket(ticket).await?)
+    }
+
+    /// Whether somebody with this token, if they were ever seen, may still do something.
+    pub async fn standing(&self, who: &Identity) -> Result<(), SignInError> {
+        let seen = self.store.user(who.id.clone(), Arc::clone(&who.name), false).await?;
+        let mark = TokenMark::new(who.jti.as_deref(), who.issued_at);
+        seen.map_or(Ok(()), |seen| self.check(&seen, &mark))
+    }
+
+    fn check(&self, seen: &SeenUser, mark: &TokenMark) -> Result<(), SignInError> {
+        match (seen.disabled, self.store.sanctions().refuse(seen, mark)) {
+            (true, _) => Err(SignInError::Disabled),
+            (false, true) => Err(SignInError::Revoked),
+            (false, false) => Ok(()),
+        }
+    }
+
+    async fn admit(&self, who: Identity) -> Result<SignedIn, SignInError> {
         let make = self.config.auth.users == UsersPolicy::Any;
         let expires_in = who.expires_in();
         // The hub's own accounts are made by whoever has its key.
         let make = make || who.id.is_own();
-        let user = self.store.user(who.id, who.name, make).await?.ok_or(SignInError::UnknownUser)?;
-        Ok(SignedIn { user: Arc::new(user), expires_in })
+        let mark = TokenMark::new(who.jti.as_deref(), who.issued_at);
+        let seen = self.store.user(who.id, who.name, make).await?.ok_or(SignInError::UnknownUser)?;
+        self.check(&seen, &mark)?;
+        Ok(SignedIn { user: Arc::new(seen.user), expires_in, mark })
     }
 }

@@ -18,6 +18,10 @@ pub struct Model {
     pub password_hash: Option<String>,
     /// `user` or `admin`.
     pub role: String,
+    /// Since when the user may do nothing, where that is so.
+    pub disabled_at: Option<ChronoDateTimeUtc>,
+    /// Tokens issued up to here are revoked.
+    pub revoked_before: Option<ChronoDateTimeUtc>,
     /// When the user was first seen.
     pub created_at: ChronoDateTimeUtc,
 }

@@ -5,6 +5,7 @@ pub use sea_orm_migration::prelude::{DbErr, MigratorTrait};
 
 mod m20261122_000001_rooms_and_messages;
 mod m20261122_000002_accounts_and_members;
+mod m20261122_000003_sanctions;
 
 /// All migrations, oldest first.
 pub struct Migrator;
@@ -14,6 +15,7 @@ impl MigratorTrait for Migrator {
         vec![
             Box::new(m20261122_000001_rooms_and_messages::Migration),
             Box::new(m20261122_000002_accounts_and_members::Migration),
+            Box::new(m20261122_000003_sanctions::Migration),
         ]
     }
 

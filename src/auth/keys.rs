@@ -1,14 +1,17 @@
-//! The app's keys: secrets, or public keys from a file, each with what a token by it must be. Algorithms are fixed by the
+//! The app's keys: secrets, or public keys from a file or an address (`jwks`), each with what a token by it must be. Algorithms are fixed by the
 //! config and never read from the token; a `kid` is looked up exactly and means nothing else.
 
-use std::{fs, io};
+use std::{fs, io, sync::Arc};
 
 use jsonwebtoken::{
     Algorithm, AlgorithmFamily, DecodingKey, Validation,
     jwk::{JwkSet, PublicKeyUse},
 };
 
-use super::secret;
+use super::{
+    jwks::{self, Jwks},
+    secret,
+};
 use crate::config::{AuthConfig, Config, Secret};
 
 /// Clocks of two machines differ; simplejwt allows nothing, jsonwebtoken's default is a minute.
@@ -43,11 +46,19 @@ pub enum KeyError {
     #[error("auth.algorithms: secrets (HS…) and public keys (RS…, PS…, ES…, EdDSA) can't be mixed")]
     Mixed,
     /// An algorithm with a public key needs one.
-    #[error("auth.public_key_file is not set: {0} needs your app's public key, as PEM or as a JSON Web Key Set")]
+    #[error(
+        "auth.public_key_file and auth.jwks_url are not set: {0} needs your app's public key, as PEM or as a JSON Web Key Set"
+    )]
     NoPublicKey(String),
     /// A secret is no use where public keys verify, nor a public key where secrets do.
-    #[error("auth.public_key_file is set, but auth.algorithms names none that uses it, such as RS256")]
+    #[error("auth.public_key_file or auth.jwks_url is set, but auth.algorithms names none that uses it, such as RS256")]
     UnusedPublicKey,
+    /// Keys come from one place.
+    #[error("auth.public_key_file and auth.jwks_url are both set: keys come from one of them")]
+    TwoPlaces,
+    /// The address of the keys is none, or not safe.
+    #[error("auth.jwks_url {0}")]
+    Address(&'static str),
     /// The file holds no key that the algorithms can use.
     #[error("{path}: {why}")]
     BadKey {
@@ -82,7 +93,14 @@ pub struct AppKeys {
 
 enum Source {
     Secret(Secret),
-    Public(Vec<(Option<String>, DecodingKey, Vec<Algorithm>)>),
+    Public(Keys, Vec<Algorithm>),
+    Fetched(Vec<Algorithm>),
+}
+
+/// Where the keys are when the hub runs.
+pub(super) enum KeyStore {
+    Fixed(Arc<[AppKey]>),
+    Fetched(Arc<Jwks>),
 }
 
 impl AppKeys {
@@ -91,7 +109,7 @@ impl AppKeys {
         Self { source: Source::Secret(secret) }
     }
 
-    pub(super) fn with(self, config: &AuthConfig) -> Vec<AppKey> {
+    pub(super) fn with(self, config: &AuthConfig) -> KeyStore {
         match self.source {
             Source::Secret(secret) => {
                 let algorithms: Vec<_> = config.algorithms.iter().filter_map(|name| name.parse().ok()).collect();
@@ -100,18 +118,26 @@ impl AppKeys {
                     key: DecodingKey::from_secret(text.as_bytes()),
                     validation: validation(&algorithms, &config.issuer, &config.audience),
                 };
-                secret::keys(&secret).into_iter().map(key).collect()
+                KeyStore::Fixed(secret::keys(&secret).into_iter().map(key).collect())
             }
-            Source::Public(keys) => keys
-                .into_iter()
-                .map(|(kid, key, algorithms)| AppKey {
-                    kid,
-                    key,
-                    validation: validation(&algorithms, &config.issuer, &config.audience),
-                })
-                .collect(),
+            Source::Public(keys, algorithms) => KeyStore::Fixed(app_keys(keys, &algorithms, config).into()),
+            Source::Fetched(algorithms) => KeyStore::Fetched(Arc::new(Jwks::new(config, algorithms))),
         }
     }
+}
+
+/// The keys that fit one of the algorithms, each with what a token by it must be.
+pub(super) fn app_keys(keys: Keys, algorithms: &[Algorithm], config: &AuthConfig) -> Vec<AppKey> {
+    keys.into_iter()
+        .filter_map(|(kid, key, only)| {
+            let fits = |algorithm: &&Algorithm| {
+                algorithm.family() == key.family() && only.is_none_or(|only| only == **algorithm)
+            };
+            let mine: Vec<_> = algorithms.iter().filter(fits).copied().collect();
+            let validation = validation(&mine, &config.issuer, &config.audience);
+            (!mine.is_empty()).then_some(AppKey { kid, key, validation })
+        })
+        .collect()
 }
 
 /// What a token by a key must be. jsonwebtoken's defaults are laxer: a minute of leeway, `nbf` not looked at, and a token
@@ -151,39 +177,36 @@ pub fn check_keys(config: &Config) -> Result<Option<AppKeys>, KeyError> {
         return Err(KeyError::Mixed);
     }
     let path = &auth.public_key_file;
-    match (symmetric(&first), path.is_empty()) {
-        (true, true) => Ok(secret::check_secret(config)?.map(|secret| AppKeys { source: Source::Secret(secret) })),
-        (true, false) => Err(KeyError::UnusedPublicKey),
-        (false, true) => Err(KeyError::NoPublicKey(auth.algorithms.join(", "))),
-        (false, false) => {
+    match (symmetric(&first), path.is_empty(), auth.jwks_url.is_empty()) {
+        (true, true, true) => {
+            Ok(secret::check_secret(config)?.map(|secret| AppKeys { source: Source::Secret(secret) }))
+        }
+        (true, ..) => Err(KeyError::UnusedPublicKey),
+        (false, true, true) => Err(KeyError::NoPublicKey(auth.algorithms.join(", "))),
+        (false, false, false) => Err(KeyError::TwoPlaces),
+        (false, true, false) => match jwks::address_fault(config) {
+            Some(fault) => Err(KeyError::Address(fault)),
+            None => Ok(Some(AppKeys { source: Source::Fetched(algorithms) })),
+        },
+        (false, false, true) => {
             let unread = |source| KeyError::File { path: format!("auth.public_key_file: {path}"), source };
             let text = fs::read_to_string(path).map_err(unread)?;
             let keys = if text.trim_start().starts_with('{') { from_set(&text) } else { from_pem(&text) };
             let bad = |why| KeyError::BadKey { path: path.clone(), why };
-            let usable: Vec<_> = keys
-                .map_err(bad)?
-                .into_iter()
-                .filter_map(|(kid, key, only)| {
-                    let fits = |algorithm: &&Algorithm| {
-                        algorithm.family() == key.family() && only.is_none_or(|only| only == **algorithm)
-                    };
-                    let mine: Vec<_> = algorithms.iter().filter(fits).copied().collect();
-                    (!mine.is_empty()).then_some((kid, key, mine))
-                })
-                .collect();
-            if usable.is_empty() {
+            let keys = keys.map_err(bad)?;
+            if app_keys(keys.clone(), &algorithms, auth).is_empty() {
                 return Err(bad("holds no key for any of auth.algorithms"));
             }
-            Ok(Some(AppKeys { source: Source::Public(usable) }))
+            Ok(Some(AppKeys { source: Source::Public(keys, algorithms) }))
         }
     }
 }
 
 /// Keys with their `kid` and their one algorithm, where the file says so.
-type Keys = Vec<(Option<String>, DecodingKey, Option<Algorithm>)>;
+pub(super) type Keys = Vec<(Option<String>, DecodingKey, Option<Algorithm>)>;
 
 /// A JSON Web Key Set (RFC 7517). Keys for encryption and of unknown kinds stand in real ones and are passed over.
-fn from_set(text: &str) -> Result<Keys, &'static str> {
+pub(super) fn from_set(text: &str) -> Result<Keys, &'static str> {
     let set: serde_json::Value = serde_json::from_str(text).map_err(|_| "is no JSON Web Key Set")?;
     let keys = set.get("keys").and_then(serde_json::Value::as_array).ok_or("is no JSON Web Key Set")?;
     let known = keys.iter().filter_map(|key| serde_json::from_value::<JwkSet>(serde_json::json!({"keys": [key]})).ok());

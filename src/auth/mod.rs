@@ -1,6 +1,7 @@
 //! Who somebody is: tokens verified, the hub's own tokens minted, passwords hashed, secrets made. Pure but for the clock
 //! and the passwords' threads.
 
+mod jwks;
 mod keys;
 mod own;
 mod passwords;

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde_json::{Map, Value, json};
 
-use super::{TokenError, keys::validation, token};
+use super::{Identity, TokenError, keys::validation, token};
 use crate::protocol::UserId;
 
 /// The name under which the hub's own signing key is kept in the database.
@@ -24,7 +24,7 @@ pub enum TokenKind {
 }
 
 impl TokenKind {
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Access => "access",
             Self::Refresh => "refresh",
@@ -61,19 +61,19 @@ impl OwnKey {
     }
 
     /// The claims of a token of the hub's own, of whatever kind.
-    pub fn claims(&self, token: &str) -> Result<Map<String, Value>, TokenError> {
+    fn claims(&self, token: &str) -> Result<Map<String, Value>, TokenError> {
         token::claims(token, &self.verifying, &self.validation)
     }
 
-    /// Whose refresh token this is: id and name.
-    pub fn refreshes(&self, token: &str) -> Result<(UserId, String), TokenError> {
-        let claims = self.claims(token)?;
-        let text = |claim: &str| claims.get(claim).and_then(Value::as_str);
-        if text("token_type") != Some(TokenKind::Refresh.as_str()) {
-            return Err(TokenError::Invalid);
-        }
-        let id = text("user_id").and_then(UserId::parse).filter(UserId::is_own).ok_or(TokenError::Invalid)?;
-        Ok((id, text("username").unwrap_or_default().to_owned()))
+    /// Whose refresh token this is.
+    pub fn refreshes(&self, token: &str) -> Result<Identity, TokenError> {
+        self.identity(token, TokenKind::Refresh)
+    }
+
+    /// Whom a token of the hub's own names.
+    pub(super) fn identity(&self, token: &str, kind: TokenKind) -> Result<Identity, TokenError> {
+        let who = token::identity(&self.claims(token)?, kind, "user_id", &["username".to_owned()]);
+        who.filter(|who| who.id.is_own()).ok_or(TokenError::Invalid)
     }
 }
 

@@ -9,7 +9,10 @@ use std::{
 use jsonwebtoken::{DecodingKey, Validation, errors::ErrorKind};
 use serde_json::{Map, Value};
 
-use super::{AppKeys, OwnKey, keys::AppKey};
+use super::{
+    AppKeys, OwnKey, TokenKind,
+    keys::{AppKey, KeyStore},
+};
 use crate::{config::AuthConfig, protocol::UserId};
 
 /// More than any real token; a longer one is not looked at.
@@ -24,6 +27,9 @@ pub enum TokenError {
     /// Not one of ours, or damaged, or of another kind.
     #[error("the token is not valid")]
     Invalid,
+    /// The app's keys were not fetched yet.
+    #[error("the keys to verify tokens by could not be fetched yet")]
+    NoKeys,
 }
 
 /// Who a verified token names.
@@ -35,6 +41,10 @@ pub struct Identity {
     pub name: Arc<str>,
     /// When the token ends.
     pub expires: SystemTime,
+    /// The token's own id, by which it may be revoked.
+    pub jti: Option<String>,
+    /// When it was issued, in seconds of Unix time, where it says so.
+    pub issued_at: Option<i64>,
 }
 
 impl Identity {
@@ -46,10 +56,19 @@ impl Identity {
 
 /// Verifies tokens by the app's keys and by the hub's own.
 pub struct Authenticator {
-    app_keys: Vec<AppKey>,
+    app_keys: KeyStore,
     own_key: Arc<OwnKey>,
     user_claim: String,
     name_claims: Vec<String>,
+    /// None where tokens may live as long as they like.
+    max_lifetime: Option<Duration>,
+}
+
+/// Why a token was not verified.
+enum Refusal {
+    Token(TokenError),
+    /// No key has its `kid`.
+    UnknownKid,
 }
 
 impl Authenticator {
@@ -60,34 +79,82 @@ impl Authenticator {
             own_key: Arc::clone(own_key),
             user_claim: config.user_claim.clone(),
             name_claims: config.name_claims.clone(),
+            max_lifetime: Some(config.max_token_lifetime).filter(|most| !most.is_zero()),
         }
     }
 
-    /// Says whom the token names.
-    pub fn verify(&self, token: &str) -> Result<Identity, TokenError> {
-        if token.len() > LONGEST_TOKEN {
-            return Err(TokenError::Invalid);
+    /// Keeps keys that come from an address fresh, as long as the hub runs; returns at once where there are none.
+    pub async fn watch_keys(&self) {
+        if let KeyStore::Fetched(jwks) = &self.app_keys {
+            Arc::clone(jwks).watch().await;
         }
-        let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Invalid)?;
-        let mut refusal = TokenError::Invalid;
-        for app in self.app_keys.iter().filter(|app| app.may_have_signed(header.kid.as_deref())) {
+    }
+
+    /// Says whom the token names. Waits only where the app's keys come from an address and a new one is needed.
+    pub async fn verify(&self, token: &str) -> Result<Identity, TokenError> {
+        let jwks = match &self.app_keys {
+            KeyStore::Fixed(keys) => return self.verify_by(Some(keys), token).map_err(Refusal::last),
+            KeyStore::Fetched(jwks) => jwks,
+        };
+        match self.verify_by(jwks.keys().as_deref(), token) {
+            Err(Refusal::UnknownKid) => {
+                jwks.refetch().await;
+                self.verify_by(jwks.keys().as_deref(), token).map_err(Refusal::last)
+            }
+            verified => verified.map_err(Refusal::last),
+        }
+    }
+
+    fn verify_by(&self, app_keys: Option<&[AppKey]>, token: &str) -> Result<Identity, Refusal> {
+        let invalid = || Refusal::Token(TokenError::Invalid);
+        if token.len() > LONGEST_TOKEN {
+            return Err(invalid());
+        }
+        let header = jsonwebtoken::decode_header(token).map_err(|_| invalid())?;
+        // Extensions that must be understood, and none of them is (RFC 7515 section 4.1.11).
+        if header.crit.is_some() {
+            return Err(invalid());
+        }
+        let mut refusal = if app_keys.is_none() { Refusal::Token(TokenError::NoKeys) } else { invalid() };
+        let keys = app_keys.unwrap_or_default();
+        let mut fitting = keys.iter().filter(|app| app.may_have_signed(header.kid.as_deref())).peekable();
+        if !keys.is_empty() && fitting.peek().is_none() {
+            refusal = Refusal::UnknownKid;
+        }
+        for app in fitting {
             match claims(token, &app.key, &app.validation) {
-                Ok(claims) => return self.identity(&claims).filter(|who| !who.id.is_own()).ok_or(TokenError::Invalid),
-                Err(TokenError::Expired) => refusal = TokenError::Expired,
-                Err(TokenError::Invalid) => {}
+                Ok(claims) => {
+                    let who = identity(&claims, TokenKind::Access, &self.user_claim, &self.name_claims);
+                    let who = who.filter(|who| !who.id.is_own());
+                    return who.filter(|who| self.lives_short(who)).ok_or_else(invalid);
+                }
+                Err(TokenError::Expired) => refusal = Refusal::Token(TokenError::Expired),
+                Err(_) => {}
             }
         }
-        match self.own_key.claims(token) {
-            Ok(claims) => identity(&claims, "user_id", &["username".to_owned()])
-                .filter(|who| who.id.is_own())
-                .ok_or(TokenError::Invalid),
-            Err(TokenError::Expired) => Err(TokenError::Expired),
-            Err(TokenError::Invalid) => Err(refusal),
+        match self.own_key.identity(token, TokenKind::Access) {
+            Ok(who) => Some(who).filter(|who| self.lives_short(who)).ok_or_else(invalid),
+            Err(TokenError::Expired) => Err(Refusal::Token(TokenError::Expired)),
+            Err(_) => Err(refusal),
         }
     }
 
-    fn identity(&self, claims: &Map<String, Value>) -> Option<Identity> {
-        identity(claims, &self.user_claim, &self.name_claims)
+    /// Whether the token keeps `auth.max_token_lifetime`: from now on, and from its issue where it names that.
+    fn lives_short(&self, who: &Identity) -> bool {
+        let Some(most) = self.max_lifetime else { return true };
+        let issued = who.issued_at.and_then(|at| u64::try_from(at).ok()).map(Duration::from_secs);
+        let since_issue = issued.and_then(|issued| who.expires.duration_since(UNIX_EPOCH.checked_add(issued)?).ok());
+        who.expires_in() <= most && since_issue.is_none_or(|lifetime| lifetime <= most)
+    }
+}
+
+impl Refusal {
+    /// When nothing more can be tried.
+    fn last(self) -> TokenError {
+        match self {
+            Self::Token(error) => error,
+            Self::UnknownKid => TokenError::Invalid,
+        }
     }
 }
 
@@ -104,9 +171,17 @@ pub(super) fn claims(
     }
 }
 
-fn identity(claims: &Map<String, Value>, user_claim: &str, name_claims: &[String]) -> Option<Identity> {
-    if claims.get("token_type").is_some_and(|kind| kind != "access") {
-        return None;
+/// Whom the claims name, where they are those of a token of this kind. simplejwt's access tokens say so; others say nothing.
+pub(super) fn identity(
+    claims: &Map<String, Value>,
+    kind: TokenKind,
+    user_claim: &str,
+    name_claims: &[String],
+) -> Option<Identity> {
+    match claims.get("token_type") {
+        None if kind == TokenKind::Access => {}
+        Some(named) if named == kind.as_str() => {}
+        _ => return None,
     }
     let id = match claims.get(user_claim).or_else(|| claims.get("sub"))? {
         Value::String(id) => UserId::parse(id)?,
@@ -116,7 +191,8 @@ fn identity(claims: &Map<String, Value>, user_claim: &str, name_claims: &[String
     let named = name_claims.iter().filter_map(|claim| claims.get(claim)?.as_str()).find(|name| fits(name));
     let name = named.map_or_else(|| id.default_name(), str::to_owned).into();
     let expires = UNIX_EPOCH.checked_add(Duration::from_secs_f64(seconds(claims.get("exp")?)?))?;
-    Some(Identity { id, name, expires })
+    let jti = claims.get("jti").and_then(Value::as_str).map(str::to_owned);
+    Some(Identity { id, name, expires, jti, issued_at: claims.get("iat").and_then(issued_at) })
 }
 
 /// A name as people can have it; what is none of that is as good as absent.
@@ -128,6 +204,12 @@ pub(super) fn fits(name: &str) -> bool {
 fn seconds(exp: &Value) -> Option<f64> {
     const FOR_EVER: f64 = 253_402_300_799.0; // the end of the year 9999
     exp.as_f64().filter(|exp| *exp >= 0.0).map(|exp| exp.min(FOR_EVER))
+}
+
+/// `iat` in whole seconds; what is no number is as good as absent.
+fn issued_at(iat: &Value) -> Option<i64> {
+    let seconds = Duration::try_from_secs_f64(iat.as_f64()?).ok()?.as_secs();
+    i64::try_from(seconds).ok()
 }
 
 #[cfg(test)]
@@ -147,6 +229,13 @@ mod tests {
         Authenticator::new(&config, keys, &Arc::new(OwnKey::new(OWN)))
     }
 
+    impl Authenticator {
+        fn verify_by_fixed(&self, token: &str) -> Result<Identity, TokenError> {
+            let KeyStore::Fixed(keys) = &self.app_keys else { panic!("keys from an address") };
+            self.verify_by(Some(keys), token).map_err(Refusal::last)
+        }
+    }
+
     fn now() -> u64 {
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
     }
@@ -157,7 +246,7 @@ mod tests {
     }
 
     fn verdict(key: &str, claims: &Value) -> Result<String, TokenError> {
-        authenticator().verify(&signed(key, claims)).map(|who| format!("{}={}", who.id, who.name))
+        authenticator().verify_by_fixed(&signed(key, claims)).map(|who| format!("{}={}", who.id, who.name))
     }
 
     #[test]
@@ -190,7 +279,7 @@ mod tests {
         assert_eq!(verdict(OWN, &json!({"exp": exp, "user_id": "a", "iss": "hubbub"})), Err(TokenError::Invalid));
         assert_eq!(verdict(OWN, &json!({"exp": exp, "user_id": "hub:a"})), Err(TokenError::Invalid));
         let own = super::super::mint(&OwnKey::new(OWN), "alice", Duration::from_secs(60)).unwrap();
-        let who = authenticator().verify(&own).unwrap();
+        let who = authenticator().verify_by_fixed(&own).unwrap();
         assert_eq!((who.id.as_str(), &*who.name), ("hub:alice", "alice"));
     }
 }

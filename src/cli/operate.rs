@@ -93,7 +93,7 @@ async fn create_user(store: &Store, name: &str, admin: bool) -> Result<(), CliEr
         return Err(CliError::Refused(format!("{id} is there already")));
     }
     if admin {
-        store.set_admin(&id, true).await.map_err(AppError::from)?;
+        store.set_admin(&id, true, "cli").await.map_err(AppError::from)?;
     }
     super::print(&format!("made {id}{}", if admin { ", an admin" } else { "" }))
 }
@@ -127,7 +127,7 @@ async fn make_admin(store: &Store, id: &str, admin: bool) -> Result<(), CliError
     let id = user_id(id)?;
     // An app's user may be made an admin before they ever come.
     let there = store.user_by_id(&id, admin).await.map_err(AppError::from)?;
-    if there.is_none() || !store.set_admin(&id, admin).await.map_err(AppError::from)? {
+    if there.is_none() || !store.set_admin(&id, admin, "cli").await.map_err(AppError::from)? {
         return Err(CliError::Refused(format!("nobody has the id {id}; `hubbub user list` shows who was seen")));
     }
     super::print(&format!("{id} is {}", if admin { "an admin" } else { "no admin" }))

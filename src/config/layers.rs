@@ -6,7 +6,7 @@ use std::{collections::HashMap, fs, io, path::Path, time::Duration};
 use toml::{Spanned, Table, Value, de::DeTable};
 use tracing_subscriber::EnvFilter;
 
-use super::{Config, DatabaseUrl, Secret};
+use super::{Config, DatabaseUrl, Profile, Secret};
 
 const DEFAULT: &str = include_str!("../../config/default.toml");
 const PRODUCTION: &str = include_str!("../../config/production.toml");
@@ -137,6 +137,15 @@ fn load_from(overrides: &Overrides, given: &[(String, String)]) -> Result<Config
     Ok(config)
 }
 
+const ORIGIN_MUST: &str =
+    r#"must be as browsers name them: "https://app.example.com", with a port where it is not the usual one"#;
+
+/// Scheme, host and port as a browser writes them in `Origin`: lower case, nothing after it.
+fn is_origin(text: &str) -> bool {
+    let Some(("http" | "https", host)) = text.split_once("://") else { return false };
+    !host.is_empty() && !host.contains(['/', '*', '?', '#', '@', ' ']) && !host.chars().any(char::is_uppercase)
+}
+
 /// The key that an environment variable sets.
 fn key_of(variable: &str) -> String {
     variable.trim_start_matches(ENV_PREFIX).to_lowercase().replace("__", ".")
@@ -256,6 +265,8 @@ impl Layers {
     }
 
     fn bad(&self, key: &str, message: &str) -> ConfigError {
+        // Of a list it is the list that has a place.
+        let key = key.split('[').next().unwrap_or_default();
         let place = self.places.get(key).map_or("default.toml (compiled in)", String::as_str).to_owned();
         ConfigError::BadValue { place, key: key.to_owned(), message: message.to_owned() }
     }
@@ -277,7 +288,9 @@ impl Layers {
         }
         for (section, keys) in &self.values {
             for (key, value) in keys.as_table().into_iter().flatten() {
-                let lowest = i64::from(section == "limits" || key == "readers" || key == "lanes");
+                // 0 places for sessions means as many as the process may have open.
+                let counts = section == "limits" && key != "sessions";
+                let lowest = i64::from(counts || key == "readers" || key == "lanes");
                 if value.as_integer().is_some_and(|number| !(lowest..=MOST).contains(&number)) {
                     let range = format!("must be a number from {lowest} to {MOST}");
                     return Err(self.bad(&format!("{section}.{key}"), &range));
@@ -316,6 +329,13 @@ impl Layers {
                 server.drain_wait >= server.stop_timeout,
                 "must be shorter than `server.stop_timeout`",
             ),
+            ("server.origins", !server.origins.iter().all(|origin| is_origin(origin)), ORIGIN_MUST),
+            (
+                "server.echo",
+                server.echo && server.profile == Profile::Production,
+                "is for conformance tests, not for production",
+            ),
+            ("limits.sessions", (1..10).contains(&limits.sessions), "must be 0, or at least 10"),
             ("auth.user_claim", config.auth.user_claim.is_empty(), "must name a claim"),
             ("log.level", EnvFilter::try_new(&config.log.level).is_err(), "must be a level, or directives of levels"),
         ] {

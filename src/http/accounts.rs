@@ -6,12 +6,15 @@ use std::fmt;
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, ResponseError, http::StatusCode, http::header, web};
 use serde_json::{Map, Value, json};
 
-use super::{ApiError, extract::Body};
+use super::{
+    ApiError,
+    extract::{Body, client_address},
+};
 use crate::{
     auth::{PasswordsBusy, TokenError, TokenKind},
     protocol::{ErrorCode, UserId, WireError},
     store::StoreError,
-    worker::Worker,
+    worker::{SignInError, Worker},
 };
 
 /// Longest name, in characters: `hub:` goes before it in a user's id.
@@ -30,6 +33,8 @@ pub(super) enum AccountError {
     Closed,
     /// 400: the body is no JSON.
     NoJson,
+    /// 429: after so many milliseconds it may be tried again.
+    Throttled(u64),
     /// The hub can't now.
     Later(WireError),
 }
@@ -51,8 +56,22 @@ impl From<TokenError> for AccountError {
         let detail = match error {
             TokenError::Expired => "Token is expired",
             TokenError::Invalid => "Token is invalid",
+            TokenError::NoKeys => return Self::Later(WireError::unavailable()),
         };
         Self::Unauthorized(detail, Some("token_not_valid"))
+    }
+}
+
+impl From<SignInError> for AccountError {
+    fn from(error: SignInError) -> Self {
+        match error {
+            SignInError::Token(error) => error.into(),
+            SignInError::Revoked => Self::Unauthorized("Token is blacklisted", Some("token_not_valid")),
+            SignInError::Disabled | SignInError::UnknownUser => {
+                Self::Unauthorized("No active account found for the given token.", Some("no_active_account"))
+            }
+            SignInError::Store(error) => error.into(),
+        }
     }
 }
 
@@ -63,6 +82,7 @@ impl AccountError {
             Self::NoJson => ErrorCode::BadJson,
             Self::Unauthorized(..) => ErrorCode::Unauthenticated,
             Self::Closed => ErrorCode::Forbidden,
+            Self::Throttled(_) => ErrorCode::RateLimited,
             Self::Later(error) => error.code,
         }
     }
@@ -74,6 +94,10 @@ impl AccountError {
             Self::Unauthorized(detail, None) => json!({"detail": detail}),
             Self::Unauthorized(detail, Some(code)) => json!({"detail": detail, "code": code}),
             Self::Closed => json!({"detail": "Registration is closed.", "code": "registration_closed"}),
+            Self::Throttled(wait_ms) => {
+                let wait_s = wait_ms.div_ceil(1_000);
+                json!({"detail": format!("Request was throttled. Expected available in {wait_s} seconds.")})
+            }
             Self::Later(error) => json!({"detail": error.message, "code": error.code}),
         }
     }
@@ -94,6 +118,9 @@ impl ResponseError for AccountError {
         let mut response = HttpResponse::build(self.status_code());
         match self {
             Self::Unauthorized(..) => drop(response.insert_header((header::WWW_AUTHENTICATE, "Bearer realm=\"api\""))),
+            Self::Throttled(wait_ms) => {
+                response.insert_header((header::RETRY_AFTER, wait_ms.div_ceil(1_000)));
+            }
             Self::Later(_) => drop(response.insert_header((header::RETRY_AFTER, 1))),
             Self::Fields(_) | Self::NoJson | Self::Closed => {}
         }
@@ -174,6 +201,7 @@ pub(super) async fn register(
         AccountError::Fields(Map::from_iter([("username".to_owned(), why)]))
     };
     let id = UserId::own(&name).ok_or_else(taken)?;
+    worker.admission.registration(client_address(&request, &worker)).map_err(AccountError::Throttled)?;
     if worker.store.account(&id).await?.is_some() {
         return Err(taken());
     }
@@ -196,6 +224,7 @@ pub(super) async fn obtain(
     let mut fields = Fields::of(&request, body)?;
     let (name, password) = (fields.text("username"), fields.text("password"));
     fields.check()?;
+    worker.admission.sign_in(&name, client_address(&request, &worker)).map_err(AccountError::Throttled)?;
     // A name that nobody can have takes as long as one that nobody has.
     let id = UserId::own(&name).filter(|_| name_faults(&name).next().is_none());
     let hash = match &id {
@@ -218,12 +247,13 @@ pub(super) async fn refresh(
     let mut fields = Fields::of(&request, body)?;
     let token = fields.text("refresh");
     fields.check()?;
-    let (id, name) = worker.own_key.refreshes(&token)?;
-    if worker.store.account(&id).await?.is_none() {
+    let who = worker.own_key.refreshes(&token)?;
+    if worker.store.account(&who.id).await?.is_none() {
         return Err(TokenError::Invalid.into());
     }
+    worker.standing(&who).await?;
     let lifetime = worker.config.accounts.access_lifetime;
-    let access = worker.own_key.mint(TokenKind::Access, &id, &name, lifetime)?;
+    let access = worker.own_key.mint(TokenKind::Access, &who.id, &who.name, lifetime)?;
     Ok(HttpResponse::Ok().json(json!({"access": access})))
 }
 
@@ -237,9 +267,11 @@ pub(super) async fn verify(
     let mut fields = Fields::of(&request, body)?;
     let token = fields.text("token");
     fields.check()?;
-    if worker.own_key.claims(&token).is_err() {
-        worker.authenticator.verify(&token)?;
-    }
+    let who = match worker.own_key.refreshes(&token) {
+        Ok(who) => who,
+        Err(_) => worker.authenticator.verify(&token).await?,
+    };
+    worker.standing(&who).await?;
     Ok(HttpResponse::Ok().json(json!({})))
 }
 

@@ -20,7 +20,7 @@ pub(super) async fn metrics(request: HttpRequest, worker: web::Data<Worker>) -> 
     let given = bearer(&request).unwrap_or_default();
     let scrapes = !expected.is_empty() && bool::from(given.as_bytes().ct_eq(expected.as_bytes()));
     if !scrapes {
-        Admin::check(&Asker::of(&request, &worker).await?)?;
+        Admin::check(Asker::of(&request, &worker).await?)?;
     }
     let text = worker.stats.metrics().map_err(|_| WireError::internal())?;
     Ok(HttpResponse::Ok().content_type(CONTENT_TYPE).body(text))

@@ -4,18 +4,11 @@ use std::fmt;
 
 use actix_web::{
     HttpResponse, ResponseError,
-    body::MessageBody,
-    dev::{ServiceRequest, ServiceResponse},
     http::{StatusCode, header},
-    middleware::Next,
-    web,
 };
 use serde_json::json;
 
-use crate::{
-    protocol::{ErrorCode, WireError},
-    worker::Worker,
-};
+use crate::protocol::{ErrorCode, WireError};
 
 /// A refusal as an HTTP answer.
 #[derive(Debug)]
@@ -50,19 +43,6 @@ impl ResponseError for ApiError {
         response.extensions_mut().insert(self.0.code);
         response
     }
-}
-
-/// Counts the refusals that an answer carries.
-pub(crate) async fn count_errors(
-    request: ServiceRequest,
-    next: Next<impl MessageBody>,
-) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    let worker = request.app_data::<web::Data<Worker>>().cloned();
-    let response = next.call(request).await?;
-    if let (Some(worker), Some(code)) = (worker, response.response().extensions().get::<ErrorCode>()) {
-        worker.stats.refused(*code);
-    }
-    Ok(response)
 }
 
 /// What actix finds wrong with a query.

@@ -1,9 +1,16 @@
 //! What requests have in common: who asks (`Authorization: Bearer …`, verified for each request), the room in the path,
 //! the JSON of the body.
 
-use std::{collections::HashMap, future::Future, marker::PhantomData, pin::Pin, sync::Arc};
+use std::{
+    collections::HashMap,
+    future::Future,
+    marker::PhantomData,
+    net::{IpAddr, Ipv4Addr},
+    pin::Pin,
+    sync::Arc,
+};
 
-use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header, web};
+use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload, http::header, web};
 
 use bytestring::ByteString;
 use serde::{
@@ -13,7 +20,8 @@ use serde::{
 
 use super::ApiError;
 use crate::{
-    protocol::{ErrorCode, RoomName, Window, WireError, object},
+    admission::ClientAddress,
+    protocol::{ErrorCode, RoomName, UserId, Window, WireError, object},
     store::User,
     worker::Worker,
 };
@@ -25,16 +33,22 @@ impl Asker {
     pub(super) async fn of(request: &HttpRequest, worker: &Worker) -> Result<Self, WireError> {
         let missing = || WireError::new(ErrorCode::Unauthenticated, "`Authorization: Bearer <token>` is missing");
         let token = bearer(request).ok_or_else(missing)?;
-        Ok(Self(worker.sign_in(token).await?.user))
+        let user = worker.sign_in(token).await?.user;
+        if let Some(rate) = worker.admission.commands(&user) {
+            let taken = rate.take(1);
+            request.extensions_mut().insert(rate.level());
+            taken.map_err(|wait_ms| WireError::rate_limited("too many requests", wait_ms))?;
+        }
+        Ok(Self(user))
     }
 }
 
 /// The same, and an admin.
-pub(super) struct Admin;
+pub(super) struct Admin(pub(super) Arc<User>);
 
 impl Admin {
-    pub(super) fn check(asker: &Asker) -> Result<(), WireError> {
-        if asker.0.admin { Ok(()) } else { Err(WireError::forbidden("this is for admins")) }
+    pub(super) fn check(Asker(user): Asker) -> Result<Self, WireError> {
+        if user.admin { Ok(Self(user)) } else { Err(WireError::forbidden("this is for admins")) }
     }
 }
 
@@ -59,7 +73,7 @@ impl FromRequest for Admin {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let asker = Asker::from_request(request, payload);
-        Box::pin(async move { Ok(Self::check(&asker.await?).map(|()| Self)?) })
+        Box::pin(async move { Ok(Self::check(asker.await?)?) })
     }
 }
 
@@ -83,10 +97,53 @@ impl FromRequest for InRoom {
     }
 }
 
+/// The user that the path names.
+pub(super) struct PathUser(pub(super) UserId);
+
+impl FromRequest for PathUser {
+    type Error = ApiError;
+    type Future = Extracted<Self>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        #[derive(Deserialize)]
+        struct Named {
+            user_id: String,
+        }
+        let path = web::Path::<Named>::from_request(request, payload);
+        Box::pin(async move {
+            let named = path.await.map_err(|_| WireError::internal())?;
+            Ok(Self(user_id(&named.user_id, "user_id")?))
+        })
+    }
+}
+
+/// A user's id in a path or a query.
+pub(super) fn user_id(text: &str, field: &str) -> Result<UserId, WireError> {
+    // What was not UTF-8 in the path comes as U+FFFD.
+    UserId::parse(text).filter(|_| !text.contains('\u{fffd}')).ok_or_else(|| {
+        WireError::bad_field(field, "must be a user's id: 1 to 128 characters, none a control character")
+    })
+}
+
+/// Where a request comes from.
+pub(crate) fn client_address(request: &HttpRequest, worker: &Worker) -> ClientAddress {
+    let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+    let said: Vec<_> =
+        request.headers().get_all(header::X_FORWARDED_FOR).filter_map(|value| value.to_str().ok()).collect();
+    worker.admission.client(peer, Some(said.join(",").as_str()).filter(|said| !said.is_empty()))
+}
+
 /// The body's text, and what its JSON says. What it must be is the hub's to say, whatever its Content-Type claims.
 pub(super) struct Body<T> {
     pub(super) text: ByteString,
     json: PhantomData<T>,
+}
+
+impl<T: DeserializeOwned + Default> Body<T> {
+    /// The same, where the body may be left out.
+    pub(super) fn fields_or_default(&self) -> Result<T, WireError> {
+        if self.text.trim().is_empty() { Ok(T::default()) } else { self.fields() }
+    }
 }
 
 impl<T: DeserializeOwned> Body<T> {

@@ -1,14 +1,24 @@
-//! `GET /api/me`: who the token says one is. `GET /api/me/rooms`: the rooms that one is a member of, and what is unread.
+//! `POST /api/ws-ticket`: what opens one socket. `GET /api/me`: who the token says one is. `GET /api/me/rooms`: the rooms that one is a member of, and what is unread.
 
-use actix_web::{HttpResponse, Responder, web};
+use actix_web::{HttpRequest, HttpResponse, Responder, web};
 use serde_json::json;
 
 use super::{
     ApiError,
-    extract::{Asker, page_limit},
+    extract::{Asker, bearer, page_limit},
     rooms::{ListQuery, room_cursor},
 };
 use crate::worker::Worker;
+
+/// A ticket for `?ticket=`, where a token in an address is too much.
+pub(super) async fn ticket(
+    _: Asker,
+    request: HttpRequest,
+    worker: web::Data<Worker>,
+) -> Result<HttpResponse, ApiError> {
+    let (ticket, expires_in_ms) = worker.issue_ticket(bearer(&request).unwrap_or_default()).await?;
+    Ok(HttpResponse::Ok().json(json!({"ticket": ticket, "expires_in_ms": expires_in_ms})))
+}
 
 pub(super) async fn me(Asker(user): Asker) -> impl Responder {
     HttpResponse::Ok().json(json!({"user_id": user.id, "user": &*user.name, "admin": user.admin}))

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{
     ApiError,
-    extract::{Asker, Body, InRoom, page_limit},
+    extract::{Asker, Body, InRoom, PathUser, page_limit, user_id},
     rooms::ListQuery,
 };
 use crate::{
@@ -34,12 +34,6 @@ pub(super) async fn list(
     Ok(HttpResponse::Ok().json(json!({"members": members, "more": more})))
 }
 
-/// The member that the path names.
-#[derive(Deserialize)]
-pub(super) struct OneMember {
-    user_id: String,
-}
-
 #[derive(Default, Deserialize)]
 pub(super) struct MemberBody {
     role: Option<Role>,
@@ -49,18 +43,19 @@ pub(super) struct MemberBody {
 pub(super) async fn put(
     Asker(by): Asker,
     InRoom(room): InRoom,
-    path: web::Path<OneMember>,
+    PathUser(user): PathUser,
     body: Body<MemberBody>,
     worker: web::Data<Worker>,
 ) -> Result<HttpResponse, ApiError> {
-    let user = user_id(&path.user_id, "user_id")?;
-    let MemberBody { role } = if body.text.trim().is_empty() { MemberBody::default() } else { body.fields()? };
+    let MemberBody { role } = body.fields_or_default()?;
     let make = worker.config.auth.users == UsersPolicy::Any;
     let change = RoomChange::Put { user: user.clone(), role, make };
     let (role, added) = match worker.handle.change(by, room.clone(), change).await? {
         Changed::Member { role, added, .. } => (role, added),
         Changed::Nothing { role } => (role.unwrap_or(Role::Member), false),
-        Changed::Removed { .. } | Changed::Retitled { .. } => return Err(WireError::internal().into()),
+        Changed::Removed { .. } | Changed::Banned { .. } | Changed::Unbanned | Changed::Retitled { .. } => {
+            return Err(WireError::internal().into());
+        }
     };
     let answer = json!({"room": room, "user_id": user, "role": role});
     Ok(if added { HttpResponse::Created().json(answer) } else { HttpResponse::Ok().json(answer) })
@@ -70,17 +65,9 @@ pub(super) async fn put(
 pub(super) async fn remove(
     Asker(by): Asker,
     InRoom(room): InRoom,
-    path: web::Path<OneMember>,
+    PathUser(user): PathUser,
     worker: web::Data<Worker>,
 ) -> Result<HttpResponse, ApiError> {
-    let user = user_id(&path.user_id, "user_id")?;
     worker.handle.change(by, room, RoomChange::Remove { user }).await?;
     Ok(HttpResponse::NoContent().finish())
-}
-
-fn user_id(text: &str, field: &str) -> Result<UserId, WireError> {
-    // What was not UTF-8 in the path comes as U+FFFD.
-    UserId::parse(text).filter(|_| !text.contains('\u{fffd}')).ok_or_else(|| {
-        WireError::bad_field(field, "must be a user's id: 1 to 128 characters, none a control character")
-    })
 }

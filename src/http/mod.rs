@@ -3,21 +3,26 @@
 
 mod accounts;
 mod admin;
+mod bans;
 mod error;
 mod extract;
+mod finish;
 mod health;
 mod me;
 mod members;
 mod messages;
 mod pages;
 mod rooms;
+mod sanctions;
 
 use actix_web::{HttpResponse, Route, guard, http::Method, web};
 
 pub(crate) use accounts::{name_faults, password_faults};
 pub use error::ApiError;
-pub(crate) use error::{count_errors, query_error};
+pub(crate) use error::query_error;
 pub use extract::bearer;
+pub(crate) use extract::client_address;
+pub(crate) use finish::{cors, finish};
 pub(crate) use rooms::check_title;
 
 use crate::protocol::{ErrorCode, WireError};
@@ -33,16 +38,31 @@ fn table() -> Vec<(&'static str, Vec<(Method, Route)>)> {
         ("/api/token", vec![(post.clone(), web::to(accounts::obtain))]),
         ("/api/token/refresh", vec![(post.clone(), web::to(accounts::refresh))]),
         ("/api/token/verify", vec![(post.clone(), web::to(accounts::verify))]),
+        ("/api/ws-ticket", vec![(post.clone(), web::to(me::ticket))]),
         ("/api/me", vec![(get.clone(), web::to(me::me))]),
         ("/api/me/rooms", vec![(get.clone(), web::to(me::rooms))]),
         ("/api/rooms", vec![(get.clone(), web::to(rooms::list)), (post.clone(), web::to(rooms::create))]),
         ("/api/rooms/{room}", vec![(get.clone(), web::to(rooms::one)), (patch, web::to(rooms::retitle))]),
-        ("/api/rooms/{room}/messages", vec![(get.clone(), web::to(messages::read)), (post, web::to(messages::send))]),
+        (
+            "/api/rooms/{room}/messages",
+            vec![(get.clone(), web::to(messages::read)), (post.clone(), web::to(messages::send))],
+        ),
         ("/api/rooms/{room}/read", vec![(put.clone(), web::to(rooms::mark_read))]),
         ("/api/rooms/{room}/presence", vec![(get.clone(), web::to(rooms::presence))]),
         ("/api/rooms/{room}/members", vec![(get.clone(), web::to(members::list))]),
-        ("/api/rooms/{room}/members/{user_id}", vec![(put, web::to(members::put)), (delete, web::to(members::remove))]),
-        ("/api/admin/stats", vec![(get, web::to(admin::stats))]),
+        (
+            "/api/rooms/{room}/members/{user_id}",
+            vec![(put.clone(), web::to(members::put)), (delete.clone(), web::to(members::remove))],
+        ),
+        ("/api/rooms/{room}/bans", vec![(get.clone(), web::to(bans::list))]),
+        ("/api/rooms/{room}/bans/{user_id}", vec![(put, web::to(bans::put)), (delete, web::to(bans::remove))]),
+        ("/api/admin/stats", vec![(get.clone(), web::to(admin::stats))]),
+        ("/api/admin/audit", vec![(get.clone(), web::to(sanctions::audit))]),
+        ("/api/admin/users/{user_id}/disable", vec![(post.clone(), web::to(sanctions::disable))]),
+        ("/api/admin/users/{user_id}/enable", vec![(post.clone(), web::to(sanctions::enable))]),
+        ("/api/admin/users/{user_id}/revoke", vec![(post.clone(), web::to(sanctions::revoke))]),
+        ("/api/admin/users/{user_id}/sessions", vec![(get, web::to(sanctions::sessions))]),
+        ("/api/admin/sessions/{session}/close", vec![(post, web::to(sanctions::close_session))]),
     ]
 }
 

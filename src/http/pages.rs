@@ -10,7 +10,10 @@ use crate::protocol::{ErrorCode, WireError};
 pub(super) const OPENAPI: &str = include_str!("openapi.json");
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
-                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+                      require-trusted-types-for 'script'; trusted-types 'none'";
+/// Nothing of what a browser could give to a page.
+const PERMISSIONS: &str = "camera=(), microphone=(), geolocation=(), payment=(), usb=()";
 
 macro_rules! assets {
     ($($name:literal),* $(,)?) => {
@@ -79,8 +82,8 @@ fn page(name: impl AsRef<str>) -> Result<HttpResponse, ApiError> {
     Ok(HttpResponse::Ok()
         .content_type(kind)
         .insert_header((header::CONTENT_SECURITY_POLICY, POLICY))
-        .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .insert_header((header::REFERRER_POLICY, "no-referrer"))
+        .insert_header((header::PERMISSIONS_POLICY, PERMISSIONS))
+        .insert_header((header::CROSS_ORIGIN_OPENER_POLICY, "same-origin"))
         // A new version of the hub has new pages: the browser asks each time.
         .insert_header((header::CACHE_CONTROL, "no-cache"))
         .body(*text))

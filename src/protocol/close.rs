@@ -4,7 +4,7 @@
 /// docs/protocol.md has a line for each; a test holds it against this list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseCode {
-    /// The peer closed; its close frame is echoed.
+    /// The session ends as it was asked to.
     Normal,
     /// The frames break RFC 6455.
     ProtocolError,
@@ -26,13 +26,21 @@ pub enum CloseCode {
     Unavailable,
     /// The token is missing, or not one that this hub accepts.
     TokenInvalid,
+    /// The token was revoked or its user disabled.
+    Revoked,
+    /// The user was banned from the session's one room.
+    Banned,
     /// No token came in time.
     AuthTimeout,
+    /// The user has as many sessions as one may have.
+    SessionLimit,
+    /// An admin closed this session.
+    ClosedByAdmin,
 }
 
 impl CloseCode {
     /// Every code, for the test that holds the docs against them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::Normal,
         Self::ProtocolError,
         Self::InvalidText,
@@ -44,7 +52,11 @@ impl CloseCode {
         Self::NoHeartbeat,
         Self::Unavailable,
         Self::TokenInvalid,
+        Self::Revoked,
+        Self::Banned,
         Self::AuthTimeout,
+        Self::SessionLimit,
+        Self::ClosedByAdmin,
     ];
 
     /// The number in the close frame.
@@ -61,7 +73,11 @@ impl CloseCode {
             Self::NoHeartbeat => 4003,
             Self::Unavailable => 4004,
             Self::TokenInvalid => 4500,
+            Self::Revoked => 4501,
+            Self::Banned => 4502,
             Self::AuthTimeout => 4503,
+            Self::SessionLimit => 4504,
+            Self::ClosedByAdmin => 4505,
         }
     }
 
@@ -79,7 +95,11 @@ impl CloseCode {
             Self::NoHeartbeat => "no_heartbeat",
             Self::Unavailable => "unavailable",
             Self::TokenInvalid => "token_invalid",
+            Self::Revoked => "revoked",
+            Self::Banned => "banned",
             Self::AuthTimeout => "auth_timeout",
+            Self::SessionLimit => "session_limit",
+            Self::ClosedByAdmin => "closed_by_admin",
         }
     }
 

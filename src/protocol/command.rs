@@ -47,6 +47,11 @@ pub enum Command {
         /// The JWT.
         token: String,
     },
+    /// Go on with a new token of the same user.
+    Refresh {
+        /// The JWT.
+        token: String,
+    },
     /// Receive a room's events from now on, or from a cursor.
     Join {
         /// The room.

@@ -27,6 +27,8 @@ pub enum ErrorCode {
     RoomExists,
     /// The user has no right to do this.
     Forbidden,
+    /// The user is banned from the room, for a time or for good.
+    Banned,
     /// The `client_id` already names a message with other content.
     ClientIdReused,
     /// Too many commands; `retry_after_ms` says when to go on.
@@ -39,6 +41,8 @@ pub enum ErrorCode {
     Unauthenticated,
     /// Too many rooms joined by this session, or made by this user.
     RoomLimit,
+    /// There is no place for more of these.
+    TooMany,
     /// A room's last owner can't leave or step down.
     LastOwner,
     /// No such user, and none may be made.
@@ -51,7 +55,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, for the test that holds the docs against them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::BadJson,
         Self::UnknownType,
         Self::BadField,
@@ -62,12 +66,14 @@ impl ErrorCode {
         Self::BadRoomName,
         Self::RoomExists,
         Self::Forbidden,
+        Self::Banned,
         Self::ClientIdReused,
         Self::RateLimited,
         Self::Busy,
         Self::Unavailable,
         Self::Unauthenticated,
         Self::RoomLimit,
+        Self::TooMany,
         Self::LastOwner,
         Self::UserNotFound,
         Self::NotFound,
@@ -87,12 +93,14 @@ impl ErrorCode {
             Self::BadRoomName => "bad_room_name",
             Self::RoomExists => "room_exists",
             Self::Forbidden => "forbidden",
+            Self::Banned => "banned",
             Self::ClientIdReused => "client_id_reused",
             Self::RateLimited => "rate_limited",
             Self::Busy => "busy",
             Self::Unavailable => "unavailable",
             Self::Unauthenticated => "unauthenticated",
             Self::RoomLimit => "room_limit",
+            Self::TooMany => "too_many",
             Self::LastOwner => "last_owner",
             Self::UserNotFound => "user_not_found",
             Self::NotFound => "not_found",
@@ -112,9 +120,9 @@ impl ErrorCode {
                 400
             }
             Self::Unauthenticated => 401,
-            Self::Forbidden => 403,
+            Self::Forbidden | Self::Banned => 403,
             Self::RoomNotFound | Self::UserNotFound | Self::NotFound => 404,
-            Self::RoomExists | Self::ClientIdReused | Self::LastOwner => 409,
+            Self::RoomExists | Self::ClientIdReused | Self::LastOwner | Self::TooMany => 409,
             Self::TooLong => 413,
             Self::RateLimited | Self::RoomLimit => 429,
             Self::Internal => 500,
@@ -174,6 +182,16 @@ impl WireError {
     /// [`ErrorCode::Forbidden`]
     pub fn forbidden(why: &'static str) -> Self {
         Self::new(ErrorCode::Forbidden, why)
+    }
+
+    /// [`ErrorCode::Banned`]
+    pub fn banned() -> Self {
+        Self::new(ErrorCode::Banned, "you are banned from this room")
+    }
+
+    /// [`ErrorCode::RateLimited`], and when to go on.
+    pub fn rate_limited(what: &'static str, wait_ms: u64) -> Self {
+        Self::new(ErrorCode::RateLimited, what).retry_after_ms(wait_ms)
     }
 
     /// [`ErrorCode::BadField`] naming the field and what it must be.

@@ -14,6 +14,16 @@ use super::{ClientId, RoomName, Seq, UserId};
 pub struct Timestamp(DateTime<Utc>);
 
 impl Timestamp {
+    /// The wall clock's.
+    pub fn now() -> Self {
+        Utc::now().into()
+    }
+
+    /// Reads what RFC 3339 calls a date-time.
+    pub fn parse(text: &str) -> Option<Self> {
+        DateTime::parse_from_rfc3339(text).ok().map(|at| at.to_utc().into())
+    }
+
     /// The moment as the database's type.
     pub fn to_utc(self) -> DateTime<Utc> {
         self.0

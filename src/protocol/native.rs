@@ -66,6 +66,7 @@ fn command(frame: &Frame<'_>, limits: &MessageLimits) -> Result<Command, WireErr
     let room = || RoomName::parse(&needed(text_field(frame.room, "room")?, "room")?);
     Ok(match kind.as_str() {
         "auth" => Command::Auth { token: needed(text_field(frame.token, "token")?, "token")? },
+        "refresh" => Command::Refresh { token: needed(text_field(frame.token, "token")?, "token")? },
         "join" => {
             let epoch = text_field(frame.epoch, "epoch")?;
             Command::Join { room: room()?, position: position(number_field(frame.after, "after")?, epoch)? }
@@ -216,6 +217,15 @@ pub(super) fn encode(reply: &Reply) -> ByteString {
             to_json(&With { answer: Answer::ok(id.as_ref(), room), rest: standing })
         }
         Reply::Resumed { id, rooms } => encode_resumed(id.as_ref(), rooms),
+        Reply::Refreshed { id, expires_in_ms } => {
+            #[derive(Serialize)]
+            struct Refreshed {
+                token_expires_in_ms: u64,
+            }
+            let answer = Answer { r#type: "ok", id: id.as_ref(), room: None };
+            to_json(&With { answer, rest: Refreshed { token_expires_in_ms: *expires_in_ms } })
+        }
+        Reply::TokenExpiring { in_ms } => to_json(&serde_json::json!({"type": "token_expiring", "in_ms": in_ms})),
         Reply::Done { id, room } => to_json(&Answer::ok(id.as_ref(), room)),
         Reply::Read { id, room, seq } => {
             #[derive(Serialize)]

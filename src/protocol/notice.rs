@@ -4,7 +4,7 @@
 use bytestring::ByteString;
 use serde_json::json;
 
-use super::{RoomName, Seq, UserId, reply::to_json};
+use super::{RoomName, Seq, Timestamp, UserId, reply::to_json};
 
 /// The user belongs to the room now, or has another role in it.
 pub fn member_added(room: &RoomName, user: &UserId, role: &str) -> ByteString {
@@ -14,6 +14,13 @@ pub fn member_added(room: &RoomName, user: &UserId, role: &str) -> ByteString {
 /// The user belongs to the room no longer.
 pub fn member_removed(room: &RoomName, user: &UserId) -> ByteString {
     to_json(&json!({"type": "member_removed", "room": room, "user_id": user}))
+}
+
+/// The user is banned from the room, where `until` is set till then.
+pub fn banned(room: &RoomName, user: &UserId, until: Option<Timestamp>, reason: Option<&str>) -> ByteString {
+    to_json(&json!({
+        "type": "member_removed", "room": room, "user_id": user, "banned": true, "until": until, "reason": reason,
+    }))
 }
 
 /// The room's title is another.

@@ -49,6 +49,8 @@ pub(super) fn encode(reply: &Reply, resumes: bool) -> Option<ByteString> {
         Reply::Hello(_)
         | Reply::Joined { .. }
         | Reply::Resumed { .. }
+        | Reply::Refreshed { .. }
+        | Reply::TokenExpiring { .. }
         | Reply::Done { .. }
         | Reply::Read { .. }
         | Reply::Presence { .. }

@@ -22,6 +22,18 @@ pub enum Reply {
         /// Where the session stands in it.
         standing: Standing,
     },
+    /// The session goes on with a new token.
+    Refreshed {
+        /// The command's id.
+        id: Option<RequestId>,
+        /// Time left to the new token.
+        expires_in_ms: u64,
+    },
+    /// The session's token ends soon.
+    TokenExpiring {
+        /// Time left to it.
+        in_ms: u64,
+    },
     /// The rooms of a `resume`, in the order of the command.
     Resumed {
         /// The command's id.

@@ -13,9 +13,11 @@ use bytestring::ByteString;
 
 use super::{
     WorkerId,
-    dispatcher::{Audience, Detached, Dispatcher, FellBehind, Notify, StopSessions},
+    dispatcher::Dispatcher,
+    messages::{Audience, Detached, FellBehind, Notify, StopSessions},
     refresh::COMPARE,
     room::{Entry, Room, RoomCommand},
+    sanctions::{KnownActs, NEWS},
 };
 use crate::{
     fatal::AbortOnPanic,
@@ -96,18 +98,22 @@ pub struct ChatServer {
     pub(super) recent_bytes: usize,
     /// Whether the database is being asked where the rooms stand.
     pub(super) comparing: bool,
+    /// Which acts of admins are known.
+    pub(super) acts: KnownActs,
     /// How many rooms each user has made since when.
     pub(super) makers: HashMap<UserKey, (u32, Instant)>,
     _guard: AbortOnPanic,
 }
 
 impl ChatServer {
-    /// Starts the ChatServer on one arbiter and its Writers on another; gives their addresses.
+    /// Starts the ChatServer on one arbiter and its Writers on another; gives their addresses. `newest_act` is the number
+    /// of the last act in the record when the users' rights were read.
     pub async fn start_on(
         arbiter: &ArbiterHandle,
         writer_arbiter: &ArbiterHandle,
         store: Arc<Store>,
         bounds: ServerBounds,
+        newest_act: i64,
         stats: Arc<Stats>,
     ) -> (Addr<Self>, Vec<Addr<Writer>>) {
         let writer_arbiter = writer_arbiter.clone();
@@ -136,6 +142,7 @@ impl ChatServer {
                 mirror: Mirror::Local,
                 recent_bytes: 0,
                 comparing: false,
+                acts: KnownActs::up_to(newest_act),
                 makers,
                 _guard,
             }
@@ -193,6 +200,7 @@ impl ChatServer {
         let occupied = |entry: &&Entry| matches!(entry, Entry::Ready(room) if room.workers().next().is_some());
         self.stats.occupied_rooms.set(self.rooms.values().filter(occupied).count());
         self.stats.tick();
+        self.store.sanctions().sweep();
         self.makers.retain(|_, (_, since)| since.elapsed() < super::commands::HOUR);
     }
 
@@ -232,6 +240,7 @@ impl Actor for ChatServer {
         if self.bounds.shared_database {
             ctx.run_interval(COMPARE, |server, ctx| server.compare(ctx));
         }
+        ctx.run_interval(NEWS, |server, ctx| server.ask_for_news(ctx));
     }
 }
 

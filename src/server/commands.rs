@@ -10,8 +10,8 @@ use actix::prelude::*;
 
 use super::{
     chat_server::ChatServer,
-    dispatcher::{Attach, Audience},
     handle::{Catchup, Create, Join, Open, OpenRoom, Post, Recent},
+    messages::{Attach, Audience},
     room::{Entry, Room, RoomCommand, check_name},
 };
 use crate::{

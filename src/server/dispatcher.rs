@@ -1,173 +1,49 @@
 //! The Dispatcher actor: the ChatServer's hand on one worker. It knows the worker's sessions by room and by user, and
 //! gives them what they share with `try_send`. Lives on the worker's thread; its queue is `limits.dispatcher_queue`
-//! deliveries, each session's queue is its Outbox.
+//! deliveries, each session's queue is its Outbox. How it watches over sessions that don't run is in `watch`.
 
 use std::{
+    cell::RefCell,
     collections::{HashMap, HashSet},
     rc::Rc,
     sync::Arc,
+    time::Instant,
 };
 
 use actix::prelude::*;
-use bytestring::ByteString;
 use indexmap::{IndexMap, IndexSet};
 
-use super::{Online, Outbox, SessionId, WorkerId, chat_server::ChatServer};
+use super::{
+    Lifeline, Outbox, SessionId, WorkerId,
+    chat_server::ChatServer,
+    messages::{
+        Attach, Audience, CloseSession, Deliver, Detach, Detached, Enforce, FellBehind, Guests, Holder, Notify, Opened,
+        Register, Retain, SessionSummary, SessionsOf, StopSessions, ToSession, Unregister, WhoIsHere,
+    },
+    watch::Watch,
+};
 use crate::{
     protocol::{CloseCode, RoomName, Seq},
-    room::Numbered,
     stats::Stats,
-    store::{User, UserKey},
+    store::{Store, User, UserKey},
 };
 
-/// What a session receives.
-#[derive(Clone, Debug, Message)]
-#[rtype(result = "()")]
-pub enum ToSession {
-    /// Live events of a room, in order.
-    Events {
-        /// The room.
-        room: RoomName,
-        /// The events, encoded once for all.
-        events: Arc<[Numbered<ByteString>]>,
-        /// Bytes of them.
-        bytes: usize,
-    },
-    /// A room has got this far, and what is between must be read.
-    Behind {
-        /// The room.
-        room: RoomName,
-        /// Its head.
-        head: Seq,
-    },
-    /// Something for this user, which has no number and may be lost.
-    Notice(ByteString),
-    /// The session was taken out of a room: its Outbox says of which.
-    Removed,
-    /// Say goodbye and close.
-    Close {
-        /// Why.
-        code: CloseCode,
-        /// Milliseconds after which the client should come back.
-        after_ms: u64,
-    },
-}
-
-/// A session is there and authenticated.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Register {
-    /// The session.
-    pub session: SessionId,
-    /// Whose it is.
-    pub user: Arc<User>,
-    /// Where its frames go: the one clone that is ever used for them.
-    pub recipient: Recipient<ToSession>,
-    /// The counters of its queue.
-    pub outbox: Arc<Outbox>,
-}
-
-/// A session is gone.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Unregister {
-    /// The session.
-    pub session: SessionId,
-}
-
-/// A session leaves a room that it had joined.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Detach {
-    /// The session.
-    pub session: SessionId,
-    /// The room.
-    pub room: RoomName,
-}
-
-/// A session joins a room; from here on it receives the room's events.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct Attach {
-    pub(super) session: SessionId,
-    pub(super) room: RoomName,
-}
-
-/// These sessions have left this room, for the ChatServer's counters.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct Detached {
-    pub(super) worker: WorkerId,
-    pub(super) rooms: Vec<RoomName>,
-}
-
-/// A room's next events.
-#[derive(Clone, Message)]
-#[rtype(result = "()")]
-pub(super) struct Deliver {
-    pub(super) room: RoomName,
-    pub(super) events: Arc<[Numbered<ByteString>]>,
-}
-
-/// Rooms of which deliveries did not fit into this Dispatcher's queue, and where they stand.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct FellBehind {
-    pub(super) rooms: Vec<(RoomName, Seq)>,
-}
-
-/// Something that has no number and may be lost, for some sessions.
-#[derive(Clone, Message)]
-#[rtype(result = "()")]
-pub(super) struct Notify {
-    pub(super) audience: Audience,
-    pub(super) notice: ByteString,
-}
-
-/// Who is told.
-#[derive(Clone)]
-pub(super) enum Audience {
-    /// All sessions of a user, but for one.
-    User(UserKey, Option<SessionId>),
-    /// All sessions in a room, but for those of a user.
-    Others(RoomName, UserKey),
-    /// All sessions of a room's members, and whoever else is in it.
-    Everybody(RoomName, Arc<[UserKey]>),
-}
-
-/// Only these users (and admins) may be in this room: others' sessions leave it before anything else happens there.
-#[derive(Clone, Message)]
-#[rtype(result = "()")]
-pub(super) struct Retain {
-    pub(super) room: RoomName,
-    pub(super) members: Arc<HashSet<UserKey>>,
-}
-
-/// Ask who is in a room on this worker.
-#[derive(Message)]
-#[rtype(result = "Vec<Arc<User>>")]
-pub(super) struct WhoIsHere {
-    pub(super) room: RoomName,
-}
-
-/// Tell every session to come back later, each at a time of its own, over `spread_ms`.
-#[derive(Clone, Copy, Message)]
-#[rtype(result = "()")]
-pub struct StopSessions {
-    /// Milliseconds over which the clients should come back.
-    pub spread_ms: u64,
-}
-
-struct Local {
-    user: Arc<User>,
-    recipient: Recipient<ToSession>,
-    outbox: Arc<Outbox>,
+/// One session as its Dispatcher knows it.
+pub(super) struct Local {
+    pub(super) recipient: Recipient<ToSession>,
+    pub(super) outbox: Arc<Outbox>,
+    pub(super) lifeline: Option<Lifeline>,
+    /// None before it is authenticated.
+    pub(super) holder: RefCell<Option<Holder>>,
+    pub(super) opened: Instant,
+    /// The tick at which it opened.
+    pub(super) since: u32,
 }
 
 impl Local {
     /// Queues a message of so many frames and bytes, or notes the room as missed.
-    fn queue(&self, message: ToSession, frames: usize, bytes: usize, stats: &Stats) -> bool {
-        if !self.outbox.admit(frames, bytes) {
+    pub(super) fn queue(&self, message: ToSession, (frames, bytes): (usize, usize), tick: u32, stats: &Stats) -> bool {
+        if !self.outbox.admit(frames, bytes, tick) {
             return false;
         }
         if self.recipient.try_send(message).is_err() {
@@ -184,15 +60,26 @@ impl Local {
             stats.lagging.add(1);
         }
     }
+
+    /// The session must close. The Outbox says it, whether or not there is a place to wake the session at once.
+    pub(super) fn close(&self, code: CloseCode, tick: u32) {
+        self.outbox.close(code, tick);
+        drop(self.recipient.try_send(ToSession::Look));
+    }
+
+    fn user(&self) -> Option<Arc<User>> {
+        self.holder.borrow().as_ref().map(|holder| Arc::clone(&holder.user))
+    }
 }
 
 /// The actor.
 pub struct Dispatcher {
     worker: WorkerId,
     server: Addr<ChatServer>,
-    stats: Arc<Stats>,
-    online: Arc<Online>,
-    sessions: HashMap<SessionId, (Rc<Local>, HashSet<RoomName>)>,
+    store: Arc<Store>,
+    pub(super) stats: Arc<Stats>,
+    pub(super) watch: Watch,
+    pub(super) sessions: HashMap<SessionId, (Rc<Local>, HashSet<RoomName>)>,
     rooms: HashMap<RoomName, IndexMap<SessionId, Rc<Local>>>,
     users: HashMap<UserKey, IndexSet<SessionId>>,
 }
@@ -202,14 +89,15 @@ impl Dispatcher {
     pub fn start_on(
         worker: WorkerId,
         server: Addr<ChatServer>,
+        store: Arc<Store>,
         stats: Arc<Stats>,
-        online: Arc<Online>,
+        watch: Watch,
         queue: usize,
     ) -> Addr<Self> {
         Self::create(move |ctx| {
             ctx.set_mailbox_capacity(queue);
             let (sessions, rooms, users) = (HashMap::new(), HashMap::new(), HashMap::new());
-            Self { worker, server, stats, online, sessions, rooms, users }
+            Self { worker, server, store, stats, watch, sessions, rooms, users }
         })
     }
 
@@ -235,15 +123,33 @@ impl Dispatcher {
 
 impl Actor for Dispatcher {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.start_watch(ctx);
+    }
+}
+
+impl Handler<Opened> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, Opened { session, recipient, outbox, lifeline }: Opened, _: &mut Context<Self>) {
+        let (holder, opened, since) = (RefCell::new(None), Instant::now(), self.watch.tick());
+        let local = Local { recipient, outbox, lifeline, holder, opened, since };
+        self.sessions.insert(session, (Rc::new(local), HashSet::new()));
+    }
 }
 
 impl Handler<Register> for Dispatcher {
     type Result = ();
 
-    fn handle(&mut self, Register { session, user, recipient, outbox }: Register, _: &mut Context<Self>) {
-        self.online.enter(user.key);
-        self.users.entry(user.key).or_default().insert(session);
-        self.sessions.insert(session, (Rc::new(Local { user, recipient, outbox }), HashSet::new()));
+    fn handle(&mut self, Register { session, holder }: Register, _: &mut Context<Self>) {
+        let Some((local, _)) = self.sessions.get(&session) else { return };
+        // Whoever was disabled or revoked while they signed in has not been among the users yet.
+        if self.store.sanctions().refuse_lately(holder.user.key, &holder.mark) {
+            local.close(CloseCode::Revoked, self.watch.tick());
+        }
+        self.users.entry(holder.user.key).or_default().insert(session);
+        *local.holder.borrow_mut() = Some(holder);
     }
 }
 
@@ -256,17 +162,19 @@ impl Handler<Unregister> for Dispatcher {
         if local.outbox.has_missed() {
             self.stats.lagging.sub(1);
         }
-        self.online.leave(local.user.key);
-        if let Some(sessions) = self.users.get_mut(&local.user.key) {
+        if let Some(user) = local.user()
+            && let Some(sessions) = self.users.get_mut(&user.key)
+        {
             sessions.swap_remove(&session);
             if sessions.is_empty() {
-                self.users.remove(&local.user.key);
+                self.users.remove(&user.key);
             }
         }
         for room in &rooms {
             self.detach(session, room);
         }
         self.tell_detached(rooms.into_iter().collect());
+        self.watch.closing(local.lifeline.clone());
     }
 }
 
@@ -301,14 +209,15 @@ impl Handler<Deliver> for Dispatcher {
 
     fn handle(&mut self, Deliver { room, events }: Deliver, _: &mut Context<Self>) {
         self.stats.dispatcher_queue.sub(1);
+        let tick = self.watch.tick();
         let (Some(members), Some(last)) = (self.rooms.get(&room), events.last()) else { return };
         let (frames, head) = (events.len(), last.seq);
         let bytes = events.iter().map(|event| event.event.len()).sum();
         let whole = ToSession::Events { room: room.clone(), events, bytes };
         for local in members.values() {
             // What does not fit at all is read page by page; what does not fit now is caught up after draining.
-            let queued = local.queue(whole.clone(), frames, bytes, &self.stats)
-                || local.queue(ToSession::Behind { room: room.clone(), head }, 1, 0, &self.stats);
+            let queued = local.queue(whole.clone(), (frames, bytes), tick, &self.stats)
+                || local.queue(ToSession::Behind { room: room.clone(), head }, (1, 0), tick, &self.stats);
             if !queued {
                 local.miss(&room, head, &self.stats);
             }
@@ -320,9 +229,10 @@ impl Handler<FellBehind> for Dispatcher {
     type Result = ();
 
     fn handle(&mut self, FellBehind { rooms }: FellBehind, _: &mut Context<Self>) {
+        let tick = self.watch.tick();
         for (room, head) in rooms {
             for local in self.rooms.get(&room).into_iter().flat_map(IndexMap::values) {
-                if !local.queue(ToSession::Behind { room: room.clone(), head }, 1, 0, &self.stats) {
+                if !local.queue(ToSession::Behind { room: room.clone(), head }, (1, 0), tick, &self.stats) {
                     local.miss(&room, head, &self.stats);
                 }
             }
@@ -344,9 +254,10 @@ impl Handler<Notify> for Dispatcher {
             }
             Audience::Everybody(room, members) => members.iter().flat_map(of).chain(inside(room)).collect(),
         };
+        let tick = self.watch.tick();
         for (local, _) in told.iter().filter_map(|session| self.sessions.get(session)) {
             // Without a number it may be lost; a client reads GET /api/me/rooms again after a reconnect.
-            local.queue(ToSession::Notice(notice.clone()), 1, notice.len(), &self.stats);
+            local.queue(ToSession::Notice(notice.clone()), (1, notice.len()), tick, &self.stats);
         }
     }
 }
@@ -354,15 +265,15 @@ impl Handler<Notify> for Dispatcher {
 impl Handler<Retain> for Dispatcher {
     type Result = ();
 
-    fn handle(&mut self, Retain { room, members }: Retain, _: &mut Context<Self>) {
-        let stays = |user: &User| user.admin || members.contains(&user.key);
+    fn handle(&mut self, Retain { room, guests }: Retain, _: &mut Context<Self>) {
+        let stays = |local: &Local| local.user().is_some_and(|user| guests.admit(&user));
         let inside = self.rooms.get(&room).into_iter().flatten();
-        let gone: Vec<_> = inside.filter(|(_, local)| !stays(&local.user)).map(|(session, _)| *session).collect();
+        let gone: Vec<_> = inside.filter(|(_, local)| !stays(local)).map(|(session, _)| *session).collect();
         for session in &gone {
             let Some((local, rooms)) = self.sessions.get_mut(session) else { continue };
             // The Outbox says it, whether or not there is a place to wake the session at once.
-            local.outbox.remove(&room);
-            drop(local.recipient.try_send(ToSession::Removed));
+            local.outbox.remove(&room, matches!(guests, Guests::AllBut(_)));
+            drop(local.recipient.try_send(ToSession::Look));
             rooms.remove(&room);
             self.detach(*session, &room);
         }
@@ -370,13 +281,63 @@ impl Handler<Retain> for Dispatcher {
     }
 }
 
+impl Handler<Enforce> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, Enforce { user, admin }: Enforce, _: &mut Context<Self>) {
+        for session in self.users.get(&user).into_iter().flatten() {
+            let Some((local, _)) = self.sessions.get(session) else { continue };
+            let holder = local.holder.borrow();
+            let Some(holder) = holder.as_ref() else { continue };
+            if self.store.sanctions().refuse_lately(user, &holder.mark) {
+                local.close(CloseCode::Revoked, self.watch.tick());
+            } else if holder.user.admin != admin {
+                // It comes back with the rights that it has now.
+                local.close(CloseCode::Drain, self.watch.tick());
+            }
+        }
+    }
+}
+
+impl Handler<CloseSession> for Dispatcher {
+    type Result = bool;
+
+    fn handle(&mut self, CloseSession(session): CloseSession, _: &mut Context<Self>) -> bool {
+        let found = self.sessions.get(&session);
+        if let Some((local, _)) = found {
+            local.close(CloseCode::ClosedByAdmin, self.watch.tick());
+        }
+        found.is_some()
+    }
+}
+
+impl Handler<SessionsOf> for Dispatcher {
+    type Result = Vec<SessionSummary>;
+
+    fn handle(&mut self, SessionsOf(user): SessionsOf, _: &mut Context<Self>) -> Vec<SessionSummary> {
+        let sessions = self.users.get(&user).into_iter().flatten();
+        let summary = |session: &SessionId| {
+            let (local, rooms) = self.sessions.get(session)?;
+            let ends_at = local.holder.borrow().as_ref()?.ends_at;
+            Some(SessionSummary {
+                session: session.to_string(),
+                open_for_s: local.opened.elapsed().as_secs(),
+                rooms: rooms.iter().cloned().collect(),
+                queued: local.outbox.frames(),
+                ends_in_s: ends_at.saturating_duration_since(Instant::now()).as_secs(),
+            })
+        };
+        sessions.filter_map(summary).collect()
+    }
+}
+
 impl Handler<WhoIsHere> for Dispatcher {
     type Result = Vec<Arc<User>>;
 
     fn handle(&mut self, WhoIsHere { room }: WhoIsHere, _: &mut Context<Self>) -> Vec<Arc<User>> {
-        let users = self.rooms.get(&room).into_iter().flat_map(IndexMap::values).map(|local| &local.user);
-        let distinct: IndexMap<UserKey, &Arc<User>> = users.map(|user| (user.key, user)).collect();
-        distinct.into_values().cloned().collect()
+        let users = self.rooms.get(&room).into_iter().flat_map(IndexMap::values).filter_map(|local| local.user());
+        let distinct: IndexMap<UserKey, Arc<User>> = users.map(|user| (user.key, user)).collect();
+        distinct.into_values().collect()
     }
 }
 

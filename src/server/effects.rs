@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use actix::prelude::*;
 use bytestring::ByteString;
 
-use super::{chat_server::ChatServer, dispatcher::Deliver, room::Entry};
+use super::{chat_server::ChatServer, messages::Deliver, room::Entry};
 use crate::{
     protocol::{RoomName, Seq},
     room::{Effect, Input, Numbered},

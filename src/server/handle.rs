@@ -15,13 +15,15 @@ use tokio::sync::oneshot;
 use super::{
     SessionId, WorkerId,
     chat_server::ChatServer,
-    dispatcher::{Dispatcher, WhoIsHere},
+    dispatcher::Dispatcher,
+    messages::{CloseSession, SessionSummary, SessionsOf, WhoIsHere},
+    sanctions::{Everywhere, Settle},
 };
 use crate::{
-    protocol::{Draft, Position, PresenceReply, RoomName, Seq, Standing, Window, WireError},
+    protocol::{Draft, Position, PresenceReply, RoomName, Seq, Standing, UserId, Window, WireError},
     room::Memory,
     stats::Stats,
-    store::{Changed, EventPage, Mark, Posted, ReadMarks, RoomChange, RoomKey, RoomKind, Store, User},
+    store::{Changed, EventPage, Mark, Posted, ReadMarks, RoomChange, RoomKey, RoomKind, Store, User, UserKey},
 };
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, WireError>>;
@@ -157,8 +159,8 @@ pub struct Catchup {
     pub key: Option<RoomKey>,
 }
 
-/// The longest that a worker may take to say who is in a room.
-const PRESENCE_WAIT: Duration = Duration::from_secs(2);
+/// The longest that a worker may take to answer.
+const WORKERS_WAIT: Duration = Duration::from_secs(2);
 /// Users that an answer names.
 const PRESENCE_USERS: usize = 100;
 
@@ -247,10 +249,8 @@ impl ServerHandle {
     /// Who is in a room now, on this node.
     pub async fn presence(&self, user: Arc<User>, room: RoomName) -> Result<PresenceReply, WireError> {
         let workers = self.ask(|reply| Presence { room: room.clone(), user, reply }).await?;
-        let asking = workers.iter().map(|worker| worker.send(WhoIsHere { room: room.clone() }));
-        let answers = tokio::time::timeout(PRESENCE_WAIT, join_all(asking)).await.map_err(|_| WireError::busy())?;
         let mut here = HashMap::new();
-        for user in answers.into_iter().flatten().flatten() {
+        for user in all(&workers, WhoIsHere { room }).await?.into_iter().flatten() {
             here.insert(user.key, user);
         }
         let mut users: Vec<_> = here.values().map(|user| (user.id.clone(), Arc::clone(&user.name))).collect();
@@ -258,6 +258,23 @@ impl ServerHandle {
         let count = users.len();
         users.truncate(PRESENCE_USERS);
         Ok(PresenceReply { count, users })
+    }
+
+    /// After an act that concerns a user: what they may do is read again, and their sessions feel it.
+    pub async fn settle_user(&self, user: UserId) -> Result<(), WireError> {
+        self.ask(|reply| Settle { user, reply }).await
+    }
+
+    /// Closes a session for an admin; says whether it is on this node.
+    pub async fn close_session(&self, session: SessionId) -> Result<bool, WireError> {
+        let workers = self.ask(|reply| Everywhere { reply }).await?;
+        Ok(all(&workers, CloseSession(session)).await?.contains(&true))
+    }
+
+    /// A user's sessions on this node.
+    pub async fn sessions_of(&self, user: UserKey) -> Result<Vec<SessionSummary>, WireError> {
+        let workers = self.ask(|reply| Everywhere { reply }).await?;
+        Ok(all(&workers, SessionsOf(user)).await?.into_iter().flatten().collect())
     }
 
     /// Stores how far a user has read a room, and tells their other sessions. Gives the marker, at most the room's head.
@@ -314,4 +331,16 @@ impl ServerHandle {
             }
         })
     }
+}
+
+/// Asks all these workers the same.
+async fn all<M>(workers: &[Addr<Dispatcher>], message: M) -> Result<Vec<M::Result>, WireError>
+where
+    M: Message + Clone + Send + 'static,
+    M::Result: Send,
+    Dispatcher: Handler<M>,
+{
+    let asking = workers.iter().map(|worker| worker.send(message.clone()));
+    let answers = tokio::time::timeout(WORKERS_WAIT, join_all(asking)).await.map_err(|_| WireError::busy())?;
+    Ok(answers.into_iter().flatten().collect())
 }

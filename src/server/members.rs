@@ -7,8 +7,8 @@ use actix::prelude::*;
 
 use super::{
     chat_server::ChatServer,
-    dispatcher::Audience,
     handle::{Change, Presence, TellRead, Typing},
+    messages::Audience,
     room::{Entry, RoomCommand},
 };
 use crate::{
@@ -58,6 +58,10 @@ impl ChatServer {
             }
             (Changed::Removed { user }, RoomChange::Remove { user: id }) if still(user, false) => {
                 self.notify(Audience::User(*user, None), notice::member_removed(room, id));
+            }
+            (Changed::Banned { user }, RoomChange::Ban { user: id, until, reason, .. }) => {
+                let notice = notice::banned(room, id, *until, reason.as_deref());
+                self.notify(Audience::User(*user, None), notice);
             }
             (Changed::Retitled { members }, RoomChange::Retitle(title)) => {
                 let everybody = Audience::Everybody(room.clone(), members.as_slice().into());
@@ -149,6 +153,7 @@ impl From<ChangeError> for WireError {
     fn from(error: ChangeError) -> Self {
         match error {
             ChangeError::Forbidden(why) => Self::forbidden(why),
+            ChangeError::Banned => Self::new(ErrorCode::Banned, error.to_string()),
             ChangeError::LastOwner => Self::new(ErrorCode::LastOwner, error.to_string()),
             ChangeError::UnknownUser => Self::new(ErrorCode::UserNotFound, error.to_string()),
             ChangeError::RoomGone => Self::room_not_found(),

@@ -7,21 +7,34 @@ mod commands;
 mod dispatcher;
 mod effects;
 mod handle;
+mod lifeline;
 mod members;
-mod online;
+mod messages;
 mod outbox;
 mod refresh;
 mod room;
+mod sanctions;
+mod watch;
 
 pub use chat_server::{ChatServer, RegisterWorker, ServerBounds};
-pub use dispatcher::{Detach, Dispatcher, Register, StopSessions, ToSession, Unregister};
+pub use dispatcher::Dispatcher;
 pub use handle::{Catchup, CreateRoom, Joined, OpenRoom, ServerHandle};
-pub use online::Online;
+pub use lifeline::Lifeline;
+pub use messages::{Detach, Holder, Opened, Register, SessionSummary, StopSessions, ToSession, Unregister};
 pub use outbox::Outbox;
+pub use watch::Watch;
 
 /// A socket's session, unique as long as the process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SessionId(pub u64);
+
+impl SessionId {
+    /// Reads what `hello` has.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        u64::from_str_radix(text, 16).ok().filter(|_| digits).map(Self)
+    }
+}
 
 impl std::fmt::Display for SessionId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

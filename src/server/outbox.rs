@@ -2,43 +2,64 @@
 //! live on one thread; the atomics are there because messages between actors must be `Send`.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
 };
 
-use crate::protocol::{RoomName, Seq};
+use crate::protocol::{CloseCode, RoomName, Seq};
 
-/// The counters of one session's queue, and what did not fit into it.
+/// The counters of one session's queue, and what it must be told whether or not there is a place in it.
 #[derive(Debug)]
 pub struct Outbox {
     frames: AtomicUsize,
     bytes: AtomicUsize,
     most_frames: usize,
     most_bytes: usize,
+    /// The Dispatcher's tick at which the queue was last empty.
+    waiting_since: AtomicU32,
+    /// Whether there is anything in `removed` or `closing`: asked for each delivery.
+    urgent: AtomicBool,
+    aside: Mutex<Aside>,
+}
+
+#[derive(Debug, Default)]
+struct Aside {
     /// Rooms of which something was not queued, and how far they have got: at most as many as are joined.
-    missed: Mutex<HashMap<RoomName, Seq>>,
-    /// Rooms that the session was taken out of and does not know of yet: at most as many as are joined.
-    removed: Mutex<HashSet<RoomName>>,
+    missed: HashMap<RoomName, Seq>,
+    /// Rooms that the session was taken out of and does not know of yet, and whether by a ban: at most as many as are
+    /// joined.
+    removed: HashMap<RoomName, bool>,
+    /// That it must close, and since which tick.
+    closing: Option<(CloseCode, u32)>,
 }
 
 impl Outbox {
     /// An empty queue with its bounds.
     pub fn new(most_frames: usize, most_bytes: usize) -> Self {
         let (frames, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let (missed, removed) = (Mutex::new(HashMap::new()), Mutex::new(HashSet::new()));
-        Self { frames, bytes, most_frames, most_bytes, missed, removed }
+        let (waiting_since, aside) = (AtomicU32::new(0), Mutex::default());
+        let urgent = AtomicBool::new(false);
+        Self { frames, bytes, most_frames, most_bytes, waiting_since, urgent, aside }
+    }
+
+    fn aside(&self) -> std::sync::MutexGuard<'_, Aside> {
+        self.aside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts frames in; `false`, and nothing counted, where they are too many. Once something was missed, nothing more
     /// is queued before the session has drained.
-    pub(super) fn admit(&self, frames: usize, bytes: usize) -> bool {
-        let after = self.frames.load(Ordering::Relaxed).saturating_add(frames);
+    pub(super) fn admit(&self, frames: usize, bytes: usize, tick: u32) -> bool {
+        let before = self.frames.load(Ordering::Relaxed);
+        let after = before.saturating_add(frames);
         let after_bytes = self.bytes.load(Ordering::Relaxed).saturating_add(bytes);
         if after > self.most_frames || after_bytes > self.most_bytes || self.has_missed() {
             return false;
+        }
+        if before == 0 {
+            self.waiting_since.store(tick, Ordering::Relaxed);
         }
         self.frames.store(after, Ordering::Relaxed);
         self.bytes.store(after_bytes, Ordering::Relaxed);
@@ -51,9 +72,17 @@ impl Outbox {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
+    /// For how many ticks the session has not taken all that was queued for it.
+    pub(super) fn stuck_for(&self, tick: u32) -> u32 {
+        match self.frames() {
+            0 => 0,
+            _ => tick.saturating_sub(self.waiting_since.load(Ordering::Relaxed)),
+        }
+    }
+
     /// Notes that a room has got to `head` without this session; says whether it is the first that was missed.
     pub(super) fn miss(&self, room: &RoomName, head: Seq) -> bool {
-        let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
+        let missed = &mut self.aside().missed;
         let first = missed.is_empty();
         match missed.get_mut(room) {
             Some(known) => *known = head.max(*known),
@@ -63,13 +92,38 @@ impl Outbox {
     }
 
     /// Notes that the session is in this room no longer: nothing more of it may be sent.
-    pub(super) fn remove(&self, room: &RoomName) {
-        self.removed.lock().unwrap_or_else(PoisonError::into_inner).insert(room.clone());
+    pub(super) fn remove(&self, room: &RoomName, banned: bool) {
+        self.aside().removed.insert(room.clone(), banned);
+        self.urgent.store(true, Ordering::Relaxed);
     }
 
-    /// Rooms that the session was taken out of since the last call.
-    pub fn take_removed(&self) -> HashSet<RoomName> {
-        std::mem::take(&mut *self.removed.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Rooms that the session was taken out of since the last call, and whether by a ban.
+    pub fn take_removed(&self) -> HashMap<RoomName, bool> {
+        if !self.urgent.load(Ordering::Relaxed) {
+            return HashMap::new();
+        }
+        let mut aside = self.aside();
+        self.urgent.store(aside.closing.is_some(), Ordering::Relaxed);
+        std::mem::take(&mut aside.removed)
+    }
+
+    /// Notes that the session must close: nothing more may be sent.
+    pub(super) fn close(&self, code: CloseCode, tick: u32) {
+        self.aside().closing.get_or_insert((code, tick));
+        self.urgent.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it must, and with which code.
+    pub fn closing(&self) -> Option<CloseCode> {
+        if self.urgent.load(Ordering::Relaxed) { self.aside().closing.map(|(code, _)| code) } else { None }
+    }
+
+    /// For how many ticks it has not done so.
+    pub(super) fn closing_for(&self, tick: u32) -> Option<u32> {
+        if !self.urgent.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.aside().closing.map(|(_, since)| tick.saturating_sub(since))
     }
 
     /// Frames that are queued.
@@ -82,10 +136,10 @@ impl Outbox {
         if self.frames() > 0 {
             return HashMap::new();
         }
-        std::mem::take(&mut *self.missed.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.aside().missed)
     }
 
     pub(super) fn has_missed(&self) -> bool {
-        !self.missed.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        !self.aside().missed.is_empty()
     }
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
 
-use super::{chat_server::ChatServer, dispatcher::Retain, room::Entry};
+use super::{chat_server::ChatServer, messages::Retain, room::Entry};
 use crate::{
     protocol::{RoomName, Seq},
     room::Input,
@@ -31,7 +31,7 @@ struct Refreshed {
 struct Compared(Result<Vec<(RoomName, Seq, i64)>, StoreError>);
 
 impl ChatServer {
-    /// Takes in a row as it was read. Sessions of a private room that have no right to it (any more) are taken out of it:
+    /// Takes in a row as it was read. Sessions that have no right to the room (any more) are taken out of it:
     /// their Dispatchers know before any later event.
     pub(super) fn settle_row(&mut self, name: &RoomName, row: RoomRow, ctx: &mut Context<Self>) {
         let head = row.head;
@@ -42,8 +42,8 @@ impl ChatServer {
                 *rights = row.rights.max(*rights);
             }
             Some(Entry::Ready(room)) => {
-                if room.take_row(row) {
-                    let retain = Retain { room: name.clone(), members: Arc::new(room.members().clone()) };
+                if let Some(guests) = room.take_row(row) {
+                    let retain = Retain { room: name.clone(), guests };
                     for worker in room.workers() {
                         let dispatcher = self.workers.get(worker.0).and_then(|worker| worker.dispatcher.as_ref());
                         #[expect(clippy::disallowed_methods, reason = "one for each change of a room's members")]

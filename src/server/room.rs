@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -10,9 +11,10 @@ use bytestring::ByteString;
 use super::{
     WorkerId,
     handle::{Change, Create, Join, Joined, Open, Post, Presence, Typing},
+    messages::Guests,
 };
 use crate::{
-    protocol::{Epoch, Position, RoomName, Seq, Standing, WireError},
+    protocol::{Epoch, Position, RoomName, Seq, Standing, Timestamp, WireError},
     room::{Cursor, RecentBounds, RoomLog, Start},
     store::{RoomKey, RoomKind, RoomRow, UserKey},
 };
@@ -81,6 +83,8 @@ pub(super) struct Room {
     pub(super) epoch: Epoch,
     first: Seq,
     members: HashSet<UserKey>,
+    /// Who is banned, and till when.
+    bans: HashMap<UserKey, Option<Timestamp>>,
     pub(super) log: RoomLog<ByteString>,
     /// Sessions in the room, by worker.
     attached: Vec<u32>,
@@ -102,6 +106,7 @@ impl Room {
             epoch: Epoch::random(),
             first: Seq(1),
             members: HashSet::new(),
+            bans: HashMap::new(),
             log: RoomLog::new(head, bounds),
             attached: Vec::new(),
             typing: HashMap::new(),
@@ -119,17 +124,21 @@ impl Room {
         (self.kind, self.members) = (kind, HashSet::from([owner]));
     }
 
-    /// Takes in the row as it was read, unless a newer reading was quicker. Says whether the room is private and somebody
-    /// who is in it may have no right to it now.
-    pub(super) fn take_row(&mut self, row: RoomRow) -> bool {
+    /// Takes in the row as it was read, unless a newer reading was quicker. Says who may be in the room now, where
+    /// somebody who is in it may have no right to it any more.
+    pub(super) fn take_row(&mut self, row: RoomRow) -> Option<Guests> {
         if self.key.is_some() && row.rights < self.rights {
-            return false;
+            return None;
         }
-        let closed = row.is_private() && (self.key.is_none() || row.rights > self.rights);
-        let RoomRow { key, kind, rights, epoch, first, members, .. } = row;
-        (self.key, self.kind, self.rights, self.epoch, self.first, self.members) =
-            (Some(key), kind, rights, epoch, first, members);
-        closed
+        let newer = self.key.is_none() || row.rights > self.rights;
+        let RoomRow { key, kind, rights, epoch, first, members, bans, .. } = row;
+        (self.key, self.kind, self.rights, self.epoch, self.first) = (Some(key), kind, rights, epoch, first);
+        (self.members, self.bans) = (members, bans);
+        match (newer, self.is_private(), self.bans.is_empty()) {
+            (true, true, _) => Some(Guests::Members(Arc::new(self.members.clone()))),
+            (true, false, false) => Some(Guests::AllBut(Arc::new(self.bans.keys().copied().collect()))),
+            _ => None,
+        }
     }
 
     /// Whether only members may be in it.
@@ -147,8 +156,13 @@ impl Room {
     pub(super) fn judge(&self, (user, admin): (UserKey, bool), auto_create: bool) -> Result<(), WireError> {
         if self.key.is_none() && !auto_create {
             Err(WireError::room_not_found())
-        } else if admin || self.kind == RoomKind::Public || self.members.contains(&user) {
+        } else if admin || self.members.contains(&user) {
             Ok(())
+        } else if self.kind == RoomKind::Public {
+            match self.bans.get(&user) {
+                Some(until) if until.is_none_or(|until| until > Timestamp::now()) => Err(WireError::banned()),
+                _ => Ok(()),
+            }
         } else if auto_create {
             Err(WireError::forbidden("this room is for its members"))
         } else {

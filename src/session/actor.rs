@@ -1,5 +1,6 @@
 //! The Session actor: one socket. It reads frames, keeps their rate, hands commands on in order, and writes what it is
-//! given. Bounds: `limits.pending_commands` waiting commands, an Outbox of queued frames, one page of older events.
+//! given. Bounds: `limits.pending_commands` waiting commands, an Outbox of queued frames, one page of older events, and what
+//! `guard` and `fragments` say. It has no timer that its right to be open rests on: its Dispatcher watches over it.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -9,21 +10,23 @@ use std::{
 };
 
 use actix::prelude::*;
-use actix_web::web;
+use actix_web::web::{self, Bytes};
 use actix_web_actors::ws::{self, CloseReason, ProtocolError, WebsocketContext};
 use bytestring::ByteString;
 
 use super::{
     deliver::JoinedRoom,
     fragments::{Assembled, Fragments},
-    rate::Bucket,
+    guard::Gate,
 };
 use crate::{
+    admission::Seat,
     protocol::{
         CloseCode, Command, Dialect, ErrorCode, Failure, Hello, Limits, Position, Reply, Request, RequestId, RoomName,
         SUBPROTOCOL, WireError,
     },
-    server::{Outbox, Register, ServerHandle, SessionId, Unregister},
+    rates::{Bucket, SharedBucket},
+    server::{Holder, Lifeline, Opened, Outbox, Register, ServerHandle, SessionId, Unregister},
     stats::Gauge,
     worker::{SignedIn, Worker},
 };
@@ -35,8 +38,13 @@ const SPARE_PLACES: usize = 16;
 
 /// After a token's end: the leeway with which it would still be taken.
 const TOKEN_GRACE: Duration = Duration::from_secs(5);
-/// How often a session without a token looks whether its time is over.
-const STOP_LOOK: Duration = Duration::from_millis(500);
+
+/// What a clock can't hold.
+const FAR: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+pub(super) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
 
 pub(super) type Ctx = WebsocketContext<Session>;
 
@@ -48,6 +56,16 @@ pub(super) enum Entrance {
     AwaitsToken,
     /// It is only opened to be told why it is closed.
     Refused(CloseCode),
+    /// It sends back what it gets: for conformance tests.
+    Echo,
+}
+
+/// What a session holds of the node's as long as it is open.
+pub(super) struct Holds {
+    /// Counted as long as it is held.
+    pub(super) _seat: Seat,
+    pub(super) lifeline: Option<Lifeline>,
+    pub(super) gate: Rc<Gate>,
 }
 
 /// The actor.
@@ -57,8 +75,10 @@ pub(super) struct Session {
     pub(super) server: Rc<ServerHandle>,
     pub(super) dialect: Dialect,
     entrance: Entrance,
-    /// The timer of a session without a token.
-    awaiting: Option<SpawnHandle>,
+    holds: Holds,
+    /// Its place among the user's sessions, and their common rate.
+    user_seat: Option<Seat>,
+    user_rate: Option<SharedBucket>,
     position: Option<Position>,
     pub(super) outbox: Arc<Outbox>,
     pub(super) rooms: HashMap<RoomName, JoinedRoom>,
@@ -69,9 +89,14 @@ pub(super) struct Session {
     /// Messages given to the hub that are not stored yet.
     pub(super) unstored: usize,
     fragments: Fragments,
-    bucket: Bucket,
+    /// Of commands.
+    rate: Bucket,
+    /// Of frames of any kind.
+    frame_rate: Bucket,
     refusals: u32,
     heard: Instant,
+    /// When the token ends, without any grace.
+    pub(super) token_ends: Instant,
     /// The close code that waits for what is under way.
     pub(super) closing: Option<CloseCode>,
     closed: bool,
@@ -83,17 +108,22 @@ impl Session {
         dialect: Dialect,
         entrance: Entrance,
         position: Option<Position>,
+        holds: Holds,
     ) -> Self {
         let limits = &worker.config.limits;
+        let bucket = |per_second: u32, burst: u32| Bucket::new(f64::from(per_second), f64::from(burst));
         Self {
             id: SessionId(rand::random()),
             server: Rc::new(worker.handle.another()),
             outbox: Arc::new(Outbox::new(limits.session_queue_frames, limits.session_queue_bytes)),
-            bucket: Bucket::new(limits.commands_per_second, limits.commands_burst),
+            rate: bucket(limits.commands_per_second, limits.commands_burst),
+            frame_rate: bucket(limits.frames_per_second, limits.frames_burst),
             worker,
             dialect,
             entrance,
-            awaiting: None,
+            holds,
+            user_seat: None,
+            user_rate: None,
             position,
             rooms: HashMap::new(),
             waiting: VecDeque::new(),
@@ -102,6 +132,7 @@ impl Session {
             fragments: Fragments::default(),
             refusals: 0,
             heard: Instant::now(),
+            token_ends: Instant::now(),
             closing: None,
             closed: false,
         }
@@ -110,7 +141,7 @@ impl Session {
     pub(super) fn signed_in(&self) -> Option<&SignedIn> {
         match &self.entrance {
             Entrance::Open(signed_in) => Some(signed_in),
-            Entrance::AwaitsToken | Entrance::Refused(_) => None,
+            Entrance::AwaitsToken | Entrance::Refused(_) | Entrance::Echo => None,
         }
     }
 
@@ -136,13 +167,17 @@ impl Session {
         if code == CloseCode::Drain && (self.unstored > 0 || self.busy) {
             return;
         }
+        let description = Some(code.reason().into());
+        self.end(Some(CloseReason { code: ws::CloseCode::from(code.code()), description }), ctx);
+    }
+
+    /// Sends a close frame and ends the session.
+    fn end(&mut self, reason: Option<CloseReason>, ctx: &mut Ctx) {
+        let code = reason.as_ref().map_or(0, |reason| u16::from(reason.code));
+        tracing::debug!(session = %self.id, code, "session closed");
         self.closed = true;
-        tracing::debug!(session = %self.id, code = code.code(), reason = code.reason(), "session closed");
-        ctx.close(Some(CloseReason {
-            code: ws::CloseCode::from(code.code()),
-            description: Some(code.reason().into()),
-        }));
         // `close` alone would leave the actor running, `stop` alone would send no frame.
+        ctx.close(reason);
         ctx.stop();
     }
 
@@ -160,35 +195,45 @@ impl Session {
         }
     }
 
-    fn welcome(&mut self, ctx: &mut Ctx) {
-        if let Some(awaiting) = self.awaiting.take() {
-            ctx.cancel_future(awaiting);
-        }
-        let Some(SignedIn { user, expires_in }) = self.signed_in().cloned() else { return };
-        let register = Register {
-            session: self.id,
-            user: Arc::clone(&user),
-            recipient: ctx.address().recipient(),
-            outbox: Arc::clone(&self.outbox),
-        };
-        #[expect(clippy::disallowed_methods, reason = "one for each session, to its own thread")]
-        self.worker.dispatcher.do_send(register);
-        self.dialect_gauge().add(1);
+    /// Takes a token that was verified, the first one or a new one, and says to the Dispatcher how long it holds.
+    pub(super) fn hold_token(&mut self, signed_in: SignedIn) {
+        let now = Instant::now();
+        let auth = &self.worker.config.auth;
         // A native client comes back with a new token; a plain one can't know that it should.
-        let grace = match self.dialect {
-            Dialect::Native => TOKEN_GRACE,
-            Dialect::Plain { .. } => self.worker.config.auth.plain_grace,
+        let (grace, warns) = match self.dialect {
+            Dialect::Native => (TOKEN_GRACE, true),
+            Dialect::Plain { .. } => (auth.plain_grace, false),
         };
-        let token_ends = expires_in.saturating_add(grace);
-        ctx.run_later(token_ends, |session, ctx| session.close(CloseCode::TokenExpired, 0, ctx));
+        let after = |time: Duration| now.checked_add(time).unwrap_or_else(|| now + FAR);
+        let holder = Holder {
+            user: Arc::clone(&signed_in.user),
+            mark: signed_in.mark,
+            warn_at: warns.then(|| after(signed_in.expires_in.saturating_sub(auth.expiry_notice))),
+            ends_at: after(signed_in.expires_in.saturating_add(grace)),
+        };
+        self.token_ends = after(signed_in.expires_in);
+        self.user_rate = self.worker.admission.commands(&signed_in.user);
+        self.entrance = Entrance::Open(signed_in);
+        #[expect(clippy::disallowed_methods, reason = "one for each session and token, to its own thread")]
+        self.worker.dispatcher.do_send(Register { session: self.id, holder });
+    }
+
+    fn welcome(&mut self, signed_in: SignedIn, ctx: &mut Ctx) {
+        let SignedIn { user, expires_in, .. } = signed_in.clone();
+        self.user_seat = self.worker.admission.user_seat(user.key);
+        if self.user_seat.is_none() {
+            return self.close(CloseCode::SessionLimit, 0, ctx);
+        }
+        self.hold_token(signed_in);
+        self.dialect_gauge().add(1);
         let limits = &self.worker.config.limits;
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.holds.gate.allow(limits.frame_bytes);
         let hello = Hello {
             session: self.id.to_string(),
             user: user.name.to_string(),
             user_id: user.id.clone(),
             protocol: SUBPROTOCOL,
-            features: &["data", "history", "presence", "read", "resume", "typing"],
+            features: &["data", "history", "presence", "read", "refresh", "resume", "typing"],
             limits: Limits {
                 message_chars: limits.message_chars,
                 data_bytes: limits.data_bytes,
@@ -209,8 +254,10 @@ impl Session {
     }
 
     fn text(&mut self, text: &ByteString, ctx: &mut Ctx) {
-        if self.signed_in().is_none() {
-            return self.first_frame(text, ctx);
+        match &self.entrance {
+            Entrance::Open(_) => {}
+            Entrance::Echo => return ctx.text(text.clone()),
+            Entrance::AwaitsToken | Entrance::Refused(_) => return self.first_frame(text, ctx),
         }
         match self.dialect.parse(text, &self.worker.config.limits.message()) {
             Err(Failure { id, error }) => {
@@ -235,9 +282,10 @@ impl Session {
         }
     }
 
-    /// Whether the session keeps its rate; if not it is told so, and closed where it does not listen.
+    /// Whether the session, and its user, keep their rates; if not it is told so, and closed where it does not listen.
     fn within_rate(&mut self, cost: u32, id: Option<&RequestId>, ctx: &mut Ctx) -> bool {
-        match self.bucket.take(cost, Instant::now()) {
+        let of_user = |()| self.user_rate.as_ref().map_or(Ok(()), |rate| rate.take(cost));
+        match self.rate.take(cost, Instant::now()).and_then(of_user) {
             Ok(()) => {
                 self.refusals = 0;
                 true
@@ -247,7 +295,7 @@ impl Session {
                 if self.refusals > REFUSALS {
                     self.close(CloseCode::Policy, 0, ctx);
                 } else {
-                    let error = WireError::new(ErrorCode::RateLimited, "too many commands").retry_after_ms(wait_ms);
+                    let error = WireError::rate_limited("too many commands", wait_ms);
                     self.say(&Reply::Error { id: id.cloned(), error }, ctx);
                 }
                 false
@@ -256,11 +304,7 @@ impl Session {
     }
 
     fn first_frame(&mut self, text: &ByteString, ctx: &mut Ctx) {
-        let limits = &self.worker.config.limits;
-        if text.len() > limits.auth_frame_bytes {
-            return self.close(CloseCode::TooBig, 0, ctx);
-        }
-        let (id, token) = match self.dialect.parse(text, &limits.message()) {
+        let (id, token) = match self.dialect.parse(text, &self.worker.config.limits.message()) {
             Ok(Request { id, command: Command::Auth { token } }) => (id, token),
             Ok(Request { id, .. }) | Err(Failure { id, .. }) => {
                 let error = WireError::new(ErrorCode::Unauthenticated, "the first frame must be `auth` with a token");
@@ -272,10 +316,7 @@ impl Session {
         let sign_in = async move { worker.sign_in(&token).await };
         // Frames that come meanwhile wait in the socket; the store's timeout bounds the wait.
         ctx.wait(sign_in.into_actor(self).map(|signed_in, session, ctx| match signed_in {
-            Ok(signed_in) => {
-                session.entrance = Entrance::Open(signed_in);
-                session.welcome(ctx);
-            }
+            Ok(signed_in) => session.welcome(signed_in, ctx),
             Err(error) => {
                 let code = error.close_code();
                 session.say(&Reply::Error { id, error: error.into() }, ctx);
@@ -284,9 +325,11 @@ impl Session {
         }));
     }
 
-    fn binary(&mut self, ctx: &mut Ctx) {
-        if self.signed_in().is_none() {
-            return self.close(CloseCode::TokenInvalid, 0, ctx);
+    fn binary(&mut self, bytes: Bytes, ctx: &mut Ctx) {
+        match &self.entrance {
+            Entrance::Open(_) => {}
+            Entrance::Echo => return ctx.binary(bytes),
+            Entrance::AwaitsToken | Entrance::Refused(_) => return self.close(CloseCode::TokenInvalid, 0, ctx),
         }
         if self.within_rate(1, None, ctx) {
             let error = WireError::new(ErrorCode::BadJson, "frames must be text, not binary");
@@ -295,7 +338,7 @@ impl Session {
     }
 
     /// Pings an idle client, and closes a silent one.
-    fn heartbeat(&mut self, ctx: &mut Ctx) {
+    pub(super) fn heartbeat(&mut self, ctx: &mut Ctx) {
         let limits = &self.worker.config.limits;
         let left = limits.silence.saturating_sub(self.heard.elapsed());
         if left.is_zero() {
@@ -309,9 +352,7 @@ impl Session {
             });
         }
         ctx.ping(b"");
-        if self.signed_in().is_some() {
-            self.say(&Reply::Ping, ctx);
-        }
+        self.say(&Reply::Ping, ctx);
     }
 }
 
@@ -322,68 +363,72 @@ impl Actor for Session {
         self.worker.stats.sessions.add(1);
         let limits = &self.worker.config.limits;
         ctx.set_mailbox_capacity(limits.session_queue_frames.saturating_add(SPARE_PLACES));
-        ctx.run_interval(limits.heartbeat, Self::heartbeat);
-        let auth_timeout = limits.auth_timeout;
+        let opened = Opened {
+            session: self.id,
+            recipient: ctx.address().recipient(),
+            outbox: Arc::clone(&self.outbox),
+            lifeline: self.holds.lifeline.take(),
+        };
+        #[expect(clippy::disallowed_methods, reason = "one for each session, to its own thread")]
+        self.worker.dispatcher.do_send(opened);
         match &self.entrance {
-            Entrance::Open(_) => self.welcome(ctx),
+            Entrance::Open(signed_in) => self.welcome(signed_in.clone(), ctx),
             Entrance::Refused(code) => {
                 let code = *code;
                 self.close(code, 0, ctx);
             }
-            Entrance::AwaitsToken => {
-                // Its Dispatcher does not know it yet, so it looks for itself whether the hub stops.
-                let opened = Instant::now();
-                self.awaiting = Some(ctx.run_interval(STOP_LOOK, move |session, ctx| {
-                    if session.worker.stopping.is_closed() {
-                        session.close(CloseCode::Drain, 0, ctx);
-                    } else if opened.elapsed() >= auth_timeout {
-                        session.close(CloseCode::AuthTimeout, 0, ctx);
-                    }
-                }));
-            }
+            Entrance::AwaitsToken => {}
+            Entrance::Echo => self.holds.gate.allow(limits.frame_bytes),
         }
     }
 
     fn stopped(&mut self, _: &mut Ctx) {
         self.worker.stats.sessions.sub(1);
-        if self.signed_in().is_some() {
+        if self.user_seat.is_some() {
             self.dialect_gauge().sub(1);
-            #[expect(clippy::disallowed_methods, reason = "one for each session, to its own thread")]
-            self.worker.dispatcher.do_send(Unregister { session: self.id });
         }
+        #[expect(clippy::disallowed_methods, reason = "one for each session, to its own thread")]
+        self.worker.dispatcher.do_send(Unregister { session: self.id });
     }
 }
 
 impl StreamHandler<Result<ws::Message, ProtocolError>> for Session {
     fn handle(&mut self, frame: Result<ws::Message, ProtocolError>, ctx: &mut Ctx) {
         self.heard = Instant::now();
+        self.holds.gate.next_frame();
         if self.closing.is_some() {
             return;
+        }
+        if self.frame_rate.take(1, self.heard).is_err() {
+            return self.close(CloseCode::Policy, 0, ctx);
         }
         let (most, most_bytes) = (self.worker.config.limits.fragments, self.worker.config.limits.frame_bytes);
         match frame {
             Ok(ws::Message::Text(text)) => self.text(&text, ctx),
-            Ok(ws::Message::Binary(_)) => self.binary(ctx),
-            Ok(ws::Message::Ping(payload)) => {
-                if self.within_rate(1, None, ctx) {
-                    ctx.pong(&payload);
-                }
-            }
+            Ok(ws::Message::Binary(bytes)) => self.binary(bytes, ctx),
+            Ok(ws::Message::Ping(payload)) => ctx.pong(&payload),
             Ok(ws::Message::Pong(_) | ws::Message::Nop) => {}
-            Ok(ws::Message::Close(_)) => self.close(CloseCode::Normal, 0, ctx),
+            // The peer's code is sent back (RFC 6455 section 5.5.1).
+            Ok(ws::Message::Close(reason)) => {
+                self.closing = Some(CloseCode::Normal);
+                self.end(reason.map(|reason| CloseReason { code: reason.code, description: None }), ctx);
+            }
             Ok(ws::Message::Continuation(item)) => match self.fragments.take(item, most, most_bytes) {
                 Ok(Assembled::More) => {}
                 Ok(Assembled::Text(text)) => self.text(&text, ctx),
-                Ok(Assembled::Binary) => self.binary(ctx),
+                Ok(Assembled::Binary(bytes)) => self.binary(bytes, ctx),
                 Err(code) => self.close(code, 0, ctx),
             },
             // Most of these leave the bytes where they are: a session that went on would spin on them for ever.
-            Err(ProtocolError::Overflow) => self.close(CloseCode::TooBig, 0, ctx),
-            // Bad UTF-8 has no variant of its own.
-            Err(ProtocolError::Io(error)) if error.to_string().contains("utf-8") => {
-                self.close(CloseCode::InvalidText, 0, ctx);
+            Err(error) => {
+                let code = self.holds.gate.fault().unwrap_or(match error {
+                    // Bad UTF-8 has no variant of its own.
+                    ProtocolError::Io(error) if error.to_string().contains("utf-8") => CloseCode::InvalidText,
+                    ProtocolError::Overflow => CloseCode::TooBig,
+                    _ => CloseCode::ProtocolError,
+                });
+                self.close(code, 0, ctx);
             }
-            Err(_) => self.close(CloseCode::ProtocolError, 0, ctx),
         }
     }
 }

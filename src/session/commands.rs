@@ -5,7 +5,7 @@ use std::{rc::Rc, sync::Arc};
 
 use actix::prelude::*;
 
-use super::actor::{Ctx, Session};
+use super::actor::{Ctx, Session, millis};
 use crate::{
     protocol::{
         CloseCode, Command, Dialect, Draft, ErrorCode, Position, Reply, Request, RequestId, ResumeRoom, RoomName, Seq,
@@ -13,6 +13,7 @@ use crate::{
     },
     server::{Detach, Joined},
     store::User,
+    worker::{SignInError, SignedIn},
 };
 
 /// What became of one room of a `resume`.
@@ -28,6 +29,7 @@ impl Session {
                 Command::Auth { .. } => {
                     self.refuse(id, WireError::new(ErrorCode::Forbidden, "the session is authenticated already"), ctx);
                 }
+                Command::Refresh { token } => self.refresh_token(id, user, token, ctx),
                 Command::Join { room, position } => self.join(id, user, room, position, ctx),
                 Command::Resume { rooms } => self.resume(id, user, rooms, ctx),
                 Command::Leave { room } => self.leave(id, room, ctx),
@@ -40,6 +42,24 @@ impl Session {
                 Command::Pong => {}
             }
         }
+    }
+
+    /// The session goes on with a new token, if that is of the same user.
+    fn refresh_token(&mut self, id: Option<RequestId>, user: Arc<User>, token: String, ctx: &mut Ctx) {
+        let worker = self.worker.clone();
+        let sign_in = async move { worker.sign_in(&token).await };
+        let done = move |session: &mut Self, signed_in: Result<SignedIn, SignInError>, ctx: &mut Ctx| match signed_in {
+            Ok(new) if new.user.key != user.key => {
+                session.refuse(id, WireError::forbidden("the token is another user's"), ctx);
+            }
+            Ok(new) => {
+                let expires_in_ms = millis(new.expires_in);
+                session.hold_token(new);
+                session.say(&Reply::Refreshed { id, expires_in_ms }, ctx);
+            }
+            Err(error) => session.refuse(id, error.into(), ctx),
+        };
+        self.hold(sign_in, done, ctx);
     }
 
     fn refuse(&self, id: Option<RequestId>, error: WireError, ctx: &mut Ctx) {

@@ -1,13 +1,17 @@
 //! From the Dispatcher to the client: live events go through the room's cursor; what was missed is read page by page,
 //! each page only when the socket has taken the one before. Part of the actor in `actor`.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix::prelude::*;
 use bytestring::ByteString;
 
 use super::{
-    actor::{Ctx, Session},
+    actor::{Ctx, Session, millis},
     commands::removed_error,
 };
 use crate::{
@@ -56,11 +60,16 @@ impl Session {
     /// Forgets the rooms that the user was taken out of: whatever of them is still on its way goes nowhere (P7). A plain
     /// session has nothing to be open for then.
     fn drop_removed(&mut self, ctx: &mut Ctx) {
-        let removed = self.outbox.take_removed();
-        let lost = removed.iter().filter(|room| self.rooms.remove(room).is_some()).count();
-        if lost > 0 && self.dialect != Dialect::Native {
-            self.say(&Reply::Error { id: None, error: removed_error() }, ctx);
-            self.close(CloseCode::Policy, 0, ctx);
+        for (room, banned) in self.outbox.take_removed() {
+            if self.rooms.remove(&room).is_none() || self.dialect == Dialect::Native {
+                continue;
+            }
+            let (error, code) = match banned {
+                true => (WireError::banned(), CloseCode::Banned),
+                false => (removed_error(), CloseCode::Policy),
+            };
+            self.say(&Reply::Error { id: None, error }, ctx);
+            self.close(code, 0, ctx);
         }
     }
 
@@ -199,6 +208,10 @@ impl Handler<ToSession> for Session {
     type Result = ();
 
     fn handle(&mut self, message: ToSession, ctx: &mut Ctx) {
+        // Whatever was queued before goes nowhere (P7, P8).
+        if let Some(code) = self.outbox.closing() {
+            return self.close(code, 0, ctx);
+        }
         self.drop_removed(ctx);
         match message {
             ToSession::Events { room, events, bytes } => {
@@ -215,7 +228,16 @@ impl Handler<ToSession> for Session {
                     ctx.text(notice);
                 }
             }
-            ToSession::Removed => {}
+            ToSession::Heartbeat => {
+                self.release(1, 0);
+                self.heartbeat(ctx);
+            }
+            ToSession::TokenExpiring => {
+                self.release(1, 0);
+                let in_ms = millis(self.token_ends.saturating_duration_since(Instant::now()));
+                self.say(&Reply::TokenExpiring { in_ms }, ctx);
+            }
+            ToSession::Look => {}
             ToSession::Close { code, after_ms } => self.close(code, after_ms, ctx),
         }
         self.recover(ctx);

@@ -1,6 +1,7 @@
-//! A text message that comes in several frames (RFC 6455 section 5.4), put together within bounds of size and number.
+//! A message that comes in several frames (RFC 6455 section 5.4), put together within bounds of size and number.
 
 use actix_http::ws::Item;
+use actix_web::web::Bytes;
 use bytestring::ByteString;
 
 use crate::protocol::CloseCode;
@@ -12,14 +13,14 @@ pub(super) enum Assembled {
     More,
     /// A text message is whole.
     Text(ByteString),
-    /// A binary message is over; its content was not kept.
-    Binary,
+    /// A binary message is whole.
+    Binary(Bytes),
 }
 
 /// The message under way.
 #[derive(Debug, Default)]
 pub(super) struct Fragments {
-    text: Vec<u8>,
+    bytes: Vec<u8>,
     count: usize,
     binary: bool,
 }
@@ -40,17 +41,16 @@ impl Fragments {
             Item::Last(bytes) => (bytes, true),
         };
         self.count = self.count.saturating_add(1);
-        if self.count > most || self.text.len().saturating_add(bytes.len()) > most_bytes {
+        if self.count > most || self.bytes.len().saturating_add(bytes.len()) > most_bytes {
             return Err(CloseCode::TooBig);
         }
-        if !self.binary {
-            self.text.extend_from_slice(&bytes);
+        self.bytes.extend_from_slice(&bytes);
+        if !last {
+            return Ok(Assembled::More);
         }
-        match (last, self.binary) {
-            (false, _) => Ok(Assembled::More),
-            (true, true) => Ok(Assembled::Binary),
-            (true, false) => {
-                let text = std::mem::take(&mut self.text);
+        match (std::mem::take(&mut self.bytes), self.binary) {
+            (bytes, true) => Ok(Assembled::Binary(bytes.into())),
+            (text, false) => {
                 let text = ByteString::try_from(text).map_err(|_| CloseCode::InvalidText)?;
                 Ok(Assembled::Text(text))
             }
@@ -87,6 +87,6 @@ mod tests {
         assert_eq!(take(&mut fragments, Item::FirstText("".into())), Ok(Assembled::More));
         assert_eq!(take(&mut fragments, Item::Last(vec![0xff].into())), Err(CloseCode::InvalidText));
         assert_eq!(take(&mut fragments, Item::FirstBinary(vec![0xff].into())), Ok(Assembled::More));
-        assert_eq!(take(&mut fragments, Item::Last("".into())), Ok(Assembled::Binary));
+        assert_eq!(take(&mut fragments, Item::Last("".into())), Ok(Assembled::Binary(vec![0xff].into())));
     }
 }

@@ -6,7 +6,9 @@ mod actor;
 mod commands;
 mod deliver;
 mod fragments;
-mod rate;
+mod frames;
+mod guard;
 mod upgrade;
 
-pub use upgrade::{native, plain};
+pub use frames::{Frames, Passed};
+pub use upgrade::{echo, native, plain};

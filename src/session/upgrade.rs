@@ -2,27 +2,47 @@
 //! over the socket, since a browser can't see an HTTP status; only what no client should retry as it is, or must not
 //! retry now, is answered before.
 
-use actix_web::{HttpRequest, HttpResponse, http::header, web};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{self, HeaderName, HeaderValue},
+    web,
+};
 use actix_web_actors::ws;
 use serde::Deserialize;
 
-use super::actor::{Entrance, Session};
+use super::{
+    actor::{Entrance, Holds, Session},
+    guard::{Gate, Guard},
+};
 use crate::{
     http::ApiError,
     protocol::{CloseCode, Dialect, Epoch, ErrorCode, Position, RoomName, SUBPROTOCOL, Seq, WireError},
-    worker::Worker,
+    server::Lifeline,
+    worker::{SignInError, Worker},
 };
 
 /// The room of the tutorial's clients, which name none.
 const LOBBY: &str = "lobby";
+/// The one version there is (RFC 6455 section 4.1); actix takes its drafts too.
+const VERSION: &str = "13";
+/// A subprotocol that holds a token. It is never chosen, so the token is not sent back.
+const BEARER: &str = "bearer.";
 
 /// What may stand in the address. Never logged: the token is in it.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 pub struct SocketQuery {
     token: Option<String>,
+    ticket: Option<String>,
     room: Option<String>,
     after: Option<String>,
     epoch: Option<String>,
+}
+
+/// How a client proves who it is.
+enum Proof {
+    Token(String),
+    Ticket(String),
+    None,
 }
 
 /// `GET /ws`: the native dialect.
@@ -32,7 +52,8 @@ pub async fn native(
     query: web::Query<SocketQuery>,
     worker: web::Data<Worker>,
 ) -> Result<HttpResponse, ApiError> {
-    open(&request, payload, query.into_inner().token, worker, Dialect::Native, None).await
+    let proof = proof(&request, query.into_inner(), &worker);
+    open(&request, payload, worker, Dialect::Native, None, Some(proof)).await
 }
 
 /// `GET /ws/chat` and `/ws/chat/{room}`: the tutorial's dialect.
@@ -43,22 +64,33 @@ pub async fn plain(
     path: web::Path<PlainPath>,
     worker: web::Data<Worker>,
 ) -> Result<HttpResponse, ApiError> {
-    let SocketQuery { token, room, after, epoch } = query.into_inner();
-    let room = match (path.into_inner().room, room) {
+    let mut query = query.into_inner();
+    let room = match (path.into_inner().room, query.room.take()) {
         (Some(path), Some(query)) if path != query => {
             return Err(WireError::bad_field("room", "differs from the room in the path").into());
         }
         (path, query) => path.or(query),
     };
     let room = RoomName::parse(room.as_deref().unwrap_or(LOBBY))?;
-    let after = match after.map(|after| after.parse::<i64>()) {
+    let after = match query.after.take().map(|after| after.parse::<i64>()) {
         None => None,
         Some(Ok(after)) if after >= 0 => Some(Seq(after)),
         Some(_) => return Err(WireError::bad_field("after", "must be a number from 0").into()),
     };
+    let epoch = query.epoch.take();
     let position = after.map(|after| Position { after, epoch: epoch.as_deref().map(Epoch::from) });
     let dialect = Dialect::Plain { room: room.clone(), resumes: position.is_some() };
-    open(&request, payload, token, worker, dialect, position).await
+    let proof = proof(&request, query, &worker);
+    open(&request, payload, worker, dialect, position, Some(proof)).await
+}
+
+/// `GET /ws/echo`, where `server.echo` is on: sends back what it gets.
+pub async fn echo(
+    request: HttpRequest,
+    payload: web::Payload,
+    worker: web::Data<Worker>,
+) -> Result<HttpResponse, ApiError> {
+    open(&request, payload, worker, Dialect::Native, None, None).await
 }
 
 /// The room in a plain address's path.
@@ -67,30 +99,53 @@ pub struct PlainPath {
     room: Option<String>,
 }
 
+/// What the client brought: `Authorization`, a subprotocol, `?ticket=`, `?token=`, the first that is there.
+fn proof(request: &HttpRequest, query: SocketQuery, worker: &Worker) -> Proof {
+    let offered = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL).filter_map(|value| value.to_str().ok());
+    let mut offered = offered.flat_map(|protocols| protocols.split(','));
+    let in_protocol = offered.find_map(|protocol| protocol.trim().strip_prefix(BEARER));
+    let bearer = crate::http::bearer(request).or(in_protocol).map(str::to_owned);
+    match (bearer, query.ticket, query.token.filter(|_| worker.config.auth.query_token)) {
+        (Some(token), ..) | (None, None, Some(token)) => Proof::Token(token),
+        (None, Some(ticket), _) => Proof::Ticket(ticket),
+        (None, None, None) => Proof::None,
+    }
+}
+
+/// Opens the socket; with no `proof` at all it is one that echoes.
 async fn open(
     request: &HttpRequest,
     payload: web::Payload,
-    query_token: Option<String>,
     worker: web::Data<Worker>,
     dialect: Dialect,
     position: Option<Position>,
+    proof: Option<Proof>,
 ) -> Result<HttpResponse, ApiError> {
     if worker.stopping.is_closed() {
         let stopping = WireError::new(ErrorCode::Unavailable, "the hub is stopping").retry_after_ms(1_000);
         return Err(stopping.into());
     }
-    let bearer = crate::http::bearer(request).map(str::to_owned);
-    let entrance = match (bearer.or(query_token), &dialect) {
-        (Some(token), _) => match worker.sign_in(&token).await {
-            Ok(signed_in) => Entrance::Open(signed_in),
-            Err(error) => Entrance::Refused(error.close_code()),
-        },
-        (None, Dialect::Native) => Entrance::AwaitsToken,
-        (None, Dialect::Plain { .. }) => Entrance::Refused(CloseCode::TokenInvalid),
+    check_origin(request, &worker.config.server.origins)?;
+    if request.headers().get(header::SEC_WEBSOCKET_VERSION).is_some_and(|version| version != VERSION) {
+        return Ok(HttpResponse::UpgradeRequired().insert_header((header::SEC_WEBSOCKET_VERSION, VERSION)).finish());
+    }
+    let seat = worker.admission.seat(crate::http::client_address(request, &worker))?;
+    let refused = |error: SignInError| Entrance::Refused(error.close_code());
+    let entrance = match (proof, &dialect) {
+        (None, _) => Entrance::Echo,
+        (Some(Proof::Token(token)), _) => worker.sign_in(&token).await.map_or_else(refused, Entrance::Open),
+        (Some(Proof::Ticket(ticket)), _) => {
+            worker.sign_in_by_ticket(&ticket).await.map_or_else(refused, Entrance::Open)
+        }
+        (Some(Proof::None), Dialect::Native) => Entrance::AwaitsToken,
+        (Some(Proof::None), Dialect::Plain { .. }) => Entrance::Refused(CloseCode::TokenInvalid),
     };
-    let frame_bytes = worker.config.limits.frame_bytes;
-    let session = Session::new(worker, dialect, entrance, position);
-    ws::WsResponseBuilder::new(session, request, payload)
+    let limits = &worker.config.limits;
+    let (frame_bytes, gate) = (limits.frame_bytes, Gate::new(limits.auth_frame_bytes));
+    let lifeline = request.conn_data::<Lifeline>().cloned();
+    let guard = Guard::new(payload, std::rc::Rc::clone(&gate));
+    let session = Session::new(worker, dialect, entrance, position, Holds { _seat: seat, lifeline, gate });
+    ws::WsResponseBuilder::new(session, request, guard)
         .frame_size(frame_bytes)
         .protocols(&[SUBPROTOCOL])
         .start()
@@ -102,4 +157,16 @@ async fn open(
         .map_err(|_| {
             WireError::new(ErrorCode::BadField, "this address speaks WebSocket: the upgrade headers are missing").into()
         })
+}
+
+/// Which page a browser runs is for browsers alone to say: what sends no `Origin` is none.
+fn check_origin(request: &HttpRequest, allowed: &[String]) -> Result<(), WireError> {
+    const ORIGIN: HeaderName = header::ORIGIN;
+    let fits = |origin: &HeaderValue| allowed.iter().any(|allowed| origin == allowed.as_str());
+    let mut origins = request.headers().get_all(ORIGIN);
+    if allowed.is_empty() || origins.all(fits) {
+        Ok(())
+    } else {
+        Err(WireError::forbidden("pages of this origin may not open sockets here (server.origins)"))
+    }
 }

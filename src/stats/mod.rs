@@ -52,6 +52,8 @@ pub struct Stats {
     pub lagging: Gauge,
     /// Sessions that fell behind and were made to catch up, so far.
     pub lagged: Counter,
+    /// Sockets shut from outside, since their clients took too little, so far.
+    pub evicted: Counter,
     /// Messages stored, so far.
     pub stored: Counter,
     /// Frames of room events given to sessions, so far.
@@ -85,6 +87,7 @@ impl Stats {
             password_checks: Gauge::default(),
             lagging: Gauge::default(),
             lagged: Counter::default(),
+            evicted: Counter::default(),
             stored: Counter::default(),
             delivered: Counter::default(),
             batches: Distribution::new([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0]),

@@ -80,6 +80,7 @@ impl Stats {
             ("messages_stored", "Messages stored", &self.stored),
             ("deliveries", "Events given to sessions", &self.delivered),
             ("sessions_lagged", "Times that a session fell behind and caught up", &self.lagged),
+            ("sessions_evicted", "Sockets shut from outside, since their clients took too little", &self.evicted),
         ] {
             all.register(name, help, ConstCounter::new(counter.get()));
         }

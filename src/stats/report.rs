@@ -34,6 +34,7 @@ impl Stats {
                 "unauthenticated": self.unauthenticated(),
                 "lagging": self.lagging.get(),
                 "lagged_total": self.lagged.get(),
+                "evicted_total": self.evicted.get(),
             },
             "users": self.users.get(),
             "rooms": { "with_sessions": self.occupied_rooms.get(), "in_memory": self.rooms.get() },

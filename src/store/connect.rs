@@ -5,7 +5,7 @@ use std::{collections::HashMap, io, sync::Mutex, time::Duration};
 use sea_orm::DatabaseConnection;
 use tokio::{runtime::Runtime, sync::Semaphore};
 
-use super::{Store, StoreError, events::SharedReads, postgres, sqlite};
+use super::{Sanctions, Store, StoreError, events::SharedReads, postgres, sqlite};
 use crate::config::{DatabaseConfig, DatabaseUrl};
 
 /// Why the database can't be opened. The messages are for whoever starts the hub.
@@ -60,6 +60,8 @@ pub struct StoreBounds {
     pub page_bytes: usize,
     /// Pages that are read at once for sessions that catch up.
     pub catch_up_reads: usize,
+    /// Revoked tokens, which are all in memory.
+    pub revoked_tokens: usize,
 }
 
 /// Where the data is, and what must live as long as the connections to it.
@@ -123,7 +125,8 @@ impl Store {
 
     pub(super) fn new(write: DatabaseConnection, read: DatabaseConnection, bounds: StoreBounds, home: Home) -> Self {
         let reads = SharedReads::new(bounds.catch_up_reads);
-        Self { write, read, bounds, known_users: Mutex::new(HashMap::new()), reads, changes: Semaphore::new(1), home }
+        let (known_users, sanctions) = (Mutex::new(HashMap::new()), Sanctions::new(bounds.revoked_tokens));
+        Self { write, read, bounds, known_users, reads, sanctions, changes: Semaphore::new(1), home }
     }
 
     /// Closes the connections; SQLite's last one folds the write-ahead log into the file.

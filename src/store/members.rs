@@ -66,6 +66,22 @@ pub enum RoomChange {
     },
     /// Give the room another title.
     Retitle(String),
+    /// Take this user out, and keep them out.
+    Ban {
+        /// Who.
+        user: UserId,
+        /// Till when; for good where there is none.
+        until: Option<Timestamp>,
+        /// Why, for the one who is banned.
+        reason: Option<String>,
+        /// Whether a user who was never seen is made.
+        make: bool,
+    },
+    /// Let this user in again.
+    Unban {
+        /// Who.
+        user: UserId,
+    },
 }
 
 /// What became of it.
@@ -90,6 +106,13 @@ pub enum Changed {
         /// Who.
         user: UserKey,
     },
+    /// Somebody is kept out now.
+    Banned {
+        /// Who.
+        user: UserKey,
+    },
+    /// Somebody is kept out no longer.
+    Unbanned,
     /// The title is another.
     Retitled {
         /// Whom that concerns.
@@ -103,6 +126,9 @@ pub enum ChangeError {
     /// The asker's role does not allow it.
     #[error("{0}")]
     Forbidden(&'static str),
+    /// Who is banned can't be made a member.
+    #[error("this user is banned from the room: lift the ban first")]
+    Banned,
     /// A room has an owner, always.
     #[error("the last owner can't leave or step down: make somebody else an owner first")]
     LastOwner,
@@ -207,8 +233,12 @@ async fn in_transaction(
             let members = member::Entity::find().filter(member::Column::RoomId.eq(room.0)).all(transaction).await?;
             Changed::Retitled { members: members.into_iter().map(|member| UserKey(member.user_id)).collect() }
         }
+        RoomChange::Ban { user, until, reason, make } => {
+            super::bans::ban(transaction, &row, by, mine, &user, (until, reason), make).await?
+        }
+        RoomChange::Unban { user } => super::bans::unban(transaction, &row, by, mine, &user).await?,
     };
-    if matches!(changed, Changed::Member { .. } | Changed::Removed { .. }) {
+    if !matches!(changed, Changed::Nothing { .. } | Changed::Retitled { .. }) {
         let raise = room::Entity::update_many()
             .col_expr(room::Column::Rights, Expr::col(room::Column::Rights).add(1))
             .filter(room::Column::Id.eq(room.0));
@@ -217,7 +247,7 @@ async fn in_transaction(
     Ok(changed)
 }
 
-async fn role_of(db: &impl ConnectionTrait, room: RoomKey, user: UserKey) -> Result<Option<Role>, DbErr> {
+pub(super) async fn role_of(db: &impl ConnectionTrait, room: RoomKey, user: UserKey) -> Result<Option<Role>, DbErr> {
     Ok(member::Entity::find_by_id((room.0, user.0)).one(db).await?.map(|member| Role::parse(&member.role)))
 }
 
@@ -244,6 +274,9 @@ async fn put(
     let key = RoomKey(room.id);
     let old = role_of(transaction, key, user).await?;
     let wanted = role.or(old).unwrap_or(Role::Member);
+    if super::bans::is_banned(transaction, key, user).await? {
+        return Err(if myself { ChangeError::Forbidden("you are banned from this room") } else { ChangeError::Banned });
+    }
     match old {
         Some(old) if old == wanted => return Ok(Changed::Nothing { role: Some(old) }),
         Some(_) if mine != Some(Role::Owner) => return Err(ChangeError::Forbidden("only an owner may change roles")),
@@ -291,7 +324,7 @@ async fn remove(
     Ok(Changed::Removed { user })
 }
 
-async fn check_not_last(transaction: &DatabaseTransaction, room: RoomKey) -> Result<(), ChangeError> {
+pub(super) async fn check_not_last(transaction: &DatabaseTransaction, room: RoomKey) -> Result<(), ChangeError> {
     let owners = member::Entity::find()
         .filter(member::Column::RoomId.eq(room.0))
         .filter(member::Column::Role.eq(Role::Owner.as_str()))

@@ -7,6 +7,8 @@ mod append;
 mod append_postgres;
 mod append_sqlite;
 mod at_home;
+mod audit;
+mod bans;
 mod connect;
 mod events;
 mod health;
@@ -14,8 +16,10 @@ mod members;
 mod postgres;
 mod read_marks;
 mod rooms;
+mod sanctions;
 mod settings;
 mod sqlite;
+mod tickets;
 mod users;
 mod writer;
 
@@ -29,6 +33,8 @@ use sea_orm::{
 use tokio::sync::Semaphore;
 
 use at_home::AtHome;
+pub use audit::{AuditEntry, News};
+pub use bans::BanSummary;
 use connect::Home;
 pub use connect::{OpenError, StoreBounds, owner_of};
 pub use events::EventPage;
@@ -36,7 +42,9 @@ pub use health::Health;
 pub use members::{ChangeError, Changed, MemberSummary, Role, RoomChange};
 pub use read_marks::{Mark, ReadMarks};
 pub use rooms::{MyRoom, NewRoom, RoomKind, RoomRow, RoomSummary};
-pub use users::{Account, User, UserKey};
+pub use sanctions::{Revoke, RevokeError, Sanctions, TokenMark};
+pub use tickets::Ticket;
+pub use users::{Account, SeenUser, User, UserKey};
 pub use writer::{Append, NewMessage, PostReply, Posted, Probe, Stored, Writer, WriterBounds, WriterState};
 
 use crate::protocol::Timestamp;
@@ -61,6 +69,8 @@ pub struct Store {
     /// Users seen lately, so that a reconnect asks nothing of the database.
     known_users: Mutex<HashMap<crate::protocol::UserId, users::Known>>,
     reads: events::SharedReads,
+    /// What ended whose rights, as far as the users' rows don't say it yet.
+    sanctions: Sanctions,
     /// Changes of rooms and members take turns.
     changes: Semaphore,
     home: Home,
@@ -169,7 +179,7 @@ fn immediate() -> TransactionOptions {
 
 /// The wall clock.
 fn now() -> Timestamp {
-    chrono::Utc::now().into()
+    Timestamp::now()
 }
 
 /// Waits for a call at most so long.

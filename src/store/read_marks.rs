@@ -130,7 +130,9 @@ impl Store {
         let insert = format!(
             "INSERT INTO hub_member (room_id, user_id, role, read_seq, joined_at) \
              SELECT v.column1, v.column2, v.column4, {up_to}, v.column5 FROM (VALUES {}) v \
-             JOIN hub_room r ON r.id = v.column1 WHERE r.kind = 'public' ON CONFLICT (room_id, user_id) DO NOTHING",
+             JOIN hub_room r ON r.id = v.column1 WHERE r.kind = 'public' AND NOT EXISTS (SELECT 1 FROM hub_ban b \
+             WHERE b.room_id = v.column1 AND b.user_id = v.column2 AND (b.until IS NULL OR b.until > v.column5)) \
+             ON CONFLICT (room_id, user_id) DO NOTHING",
             rows("(?,?,?,?,?)")
         );
         let now = super::now().to_utc();

@@ -58,6 +58,8 @@ pub struct RoomRow {
     pub epoch: Epoch,
     /// Who belongs to it, where that decides about joining: empty for a public room.
     pub members: HashSet<UserKey>,
+    /// Who is banned, and till when; for good where there is no end.
+    pub bans: HashMap<UserKey, Option<Timestamp>>,
 }
 
 impl RoomRow {
@@ -191,6 +193,7 @@ impl Store {
                 rights: row.rights,
                 epoch: Epoch::from(row.epoch.as_str()),
                 members,
+                bans: super::bans::of_room(&self.read, row.id).await?,
             }))
         })
         .await

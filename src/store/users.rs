@@ -9,11 +9,11 @@ use entity::user;
 use sea_orm::{
     ActiveModelTrait,
     ActiveValue::{Set, Unchanged},
-    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, TransactionTrait,
     sea_query::OnConflict,
 };
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, audit::Act};
 use crate::protocol::{Timestamp, UserId};
 
 /// How many users are remembered; past it all are forgotten and looked up again.
@@ -48,12 +48,31 @@ impl User {
     }
 }
 
+/// A user, and what the row says of their rights.
+#[derive(Clone, Debug)]
+pub struct SeenUser {
+    /// The user.
+    pub user: User,
+    /// Whether they may do nothing.
+    pub disabled: bool,
+    /// Tokens issued up to here, in seconds of Unix time, are revoked.
+    pub revoked_before: Option<i64>,
+}
+
+impl SeenUser {
+    fn of(row: &user::Model, id: UserId, name: Arc<str>) -> Self {
+        Self {
+            user: User { key: UserKey(row.id), id, name, admin: row.role == ADMIN },
+            disabled: row.disabled_at.is_some(),
+            revoked_before: row.revoked_before.map(|at| at.timestamp()),
+        }
+    }
+}
+
 /// What is remembered of a user.
 #[derive(Clone)]
 pub(super) struct Known {
-    key: UserKey,
-    name: Arc<str>,
-    admin: bool,
+    seen: SeenUser,
     since: Instant,
 }
 
@@ -74,19 +93,26 @@ pub struct Account {
 
 impl Store {
     /// The user whose token says so; `None` where there is none and `make` is off. A new name is written down.
-    pub async fn user(&self, id: UserId, name: Arc<str>, make: bool) -> Result<Option<User>, StoreError> {
+    pub async fn user(&self, id: UserId, name: Arc<str>, make: bool) -> Result<Option<SeenUser>, StoreError> {
         let known = self.known_users.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
-        if let Some(known) = known.filter(|known| known.name == name && known.since.elapsed() < KNOWN_FOR) {
-            return Ok(Some(User { key: known.key, id, name, admin: known.admin }));
+        if let Some(known) = known.filter(|known| known.seen.user.name == name && known.since.elapsed() < KNOWN_FOR) {
+            return Ok(Some(known.seen));
         }
         let Some(row) = self.within(self.find_named(&id, &name, make)).await? else { return Ok(None) };
-        let (key, admin) = (UserKey(row.id), row.role == ADMIN);
+        let seen = SeenUser::of(&row, id.clone(), name);
         let mut users = self.known_users.lock().unwrap_or_else(PoisonError::into_inner);
         if users.len() >= KNOWN_USERS {
             users.clear();
         }
-        users.insert(id.clone(), Known { key, name: Arc::clone(&name), admin, since: Instant::now() });
-        Ok(Some(User { key, id, name, admin }))
+        users.insert(id, Known { seen: seen.clone(), since: Instant::now() });
+        Ok(Some(seen))
+    }
+
+    /// What the row says now of a user whose rights have changed; what was remembered of them is forgotten.
+    pub(super) async fn user_again(&self, id: &UserId) -> Result<Option<SeenUser>, StoreError> {
+        let row = self.within(find(&self.write, id)).await?;
+        self.known_users.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        Ok(row.map(|row| SeenUser::of(&row, id.clone(), row.name.as_str().into())))
     }
 
     /// The user in whose name an admin speaks; their name stays as it is.
@@ -96,12 +122,7 @@ impl Store {
             let row = find(&self.write, id).await?;
             Ok::<_, DbErr>(made.and(row))
         });
-        Ok(found.await?.map(|row| User {
-            key: UserKey(row.id),
-            id: id.clone(),
-            name: row.name.into(),
-            admin: row.role == ADMIN,
-        }))
+        Ok(found.await?.map(|row| SeenUser::of(&row, id.clone(), row.name.as_str().into()).user))
     }
 
     async fn find_named(&self, id: &UserId, name: &str, make: bool) -> Result<Option<user::Model>, DbErr> {
@@ -143,19 +164,44 @@ impl Store {
         self.within(create).await
     }
 
-    /// Whether there is such a user, and the hash of their password where they have one.
+    /// Whether there is such a user, and the hash of their password where they have one and may sign in by it.
     pub async fn account(&self, id: &UserId) -> Result<Option<Option<String>>, StoreError> {
-        Ok(self.within(find(&self.read, id)).await?.map(|row| row.password_hash))
+        let row = self.within(find(&self.read, id)).await?;
+        Ok(row.map(|row| row.password_hash.filter(|_| row.disabled_at.is_none())))
     }
 
     /// Gives or takes the right to do everything; `false` where there is no such user.
-    pub async fn set_admin(&self, id: &UserId, admin: bool) -> Result<bool, StoreError> {
+    pub async fn set_admin(&self, id: &UserId, admin: bool, actor: &str) -> Result<bool, StoreError> {
         let role = if admin { ADMIN } else { USER };
-        let change = user::Entity::update_many()
-            .col_expr(user::Column::Role, role.into())
-            .filter(user::Column::ExternalId.eq(id.as_str()));
-        let changed = self.within(change.exec(&self.write)).await?;
-        Ok(changed.rows_affected > 0)
+        let action = if admin { "make_admin" } else { "unmake_admin" };
+        let set = |row: &mut user::ActiveModel| row.role = Set(role.to_owned());
+        Ok(self.change_user(id, false, Act::by(actor, action), set).await?.is_some())
+    }
+
+    /// Changes a user's row and notes who did it; `None` where there is no such user and none is to be made.
+    pub(super) async fn change_user(
+        &self,
+        id: &UserId,
+        make: bool,
+        act: Act<'_>,
+        set: impl FnOnce(&mut user::ActiveModel),
+    ) -> Result<Option<UserKey>, StoreError> {
+        self.within(async {
+            let transaction = self.write.begin_with_options(super::immediate()).await?;
+            let Some(key) = find_or_make(&transaction, id, make).await? else {
+                transaction.rollback().await?;
+                return Ok(None);
+            };
+            let mut row = user::ActiveModel { id: Unchanged(key.0), ..Default::default() };
+            set(&mut row);
+            if row.is_changed() {
+                row.update(&transaction).await?;
+            }
+            act.on_user(id).record(&transaction).await?;
+            transaction.commit().await?;
+            Ok::<_, DbErr>(Some(key))
+        })
+        .await
     }
 
     /// Users by their ids, after an id.
@@ -177,6 +223,10 @@ impl Store {
 
 async fn find(db: &impl ConnectionTrait, id: &UserId) -> Result<Option<user::Model>, DbErr> {
     user::Entity::find().filter(user::Column::ExternalId.eq(id.as_str())).one(db).await
+}
+
+pub(super) async fn is_admin(db: &impl ConnectionTrait, user: UserKey) -> Result<bool, DbErr> {
+    Ok(user::Entity::find_by_id(user.0).one(db).await?.is_some_and(|row| row.role == ADMIN))
 }
 
 /// The user's row; where there is none and `make` is on, one is made. The hub's own accounts are never made so.

@@ -60,6 +60,8 @@ impl HubOptions {
     /// No rate limit, for tests that send as fast as they can.
     pub fn unlimited(self) -> Self {
         let fast = self.set("limits.commands_per_second", 1_000_000).set("limits.commands_burst", 1_000_000);
+        let fast = fast.set("limits.user_commands_per_second", 1_000_000).set("limits.user_commands_burst", 1_000_000);
+        let fast = fast.set("limits.frames_per_second", 1_000_000).set("limits.frames_burst", 1_000_000);
         fast.set("limits.pending_commands", 20_000).set("limits.new_rooms_per_hour", 10_000)
     }
 }

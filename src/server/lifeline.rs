@@ -1,0 +1,26 @@
+//! A second hold on a session's socket. A session is the body of an HTTP response and does not run while its client takes
+//! nothing (actix-web #2441): it can't close itself then. The Dispatcher can, from outside, by this.
+
+use std::{io, net::Shutdown, sync::Arc, time::Duration};
+
+use socket2::{SockRef, Socket};
+use tokio::net::TcpStream;
+
+/// The socket; costs one entry in the process's table of open files.
+#[derive(Clone, Debug)]
+pub struct Lifeline(Arc<Socket>);
+
+impl Lifeline {
+    /// A hold on this socket.
+    pub fn of(stream: &TcpStream) -> io::Result<Self> {
+        Ok(Self(Arc::new(SockRef::from(stream).try_clone()?)))
+    }
+
+    /// Ends the connection at once; what was not sent is given up, or the kernel would go on sending it to a client that
+    /// takes a byte a second.
+    pub(super) fn cut(&self) {
+        // A connection that is gone already is as it should be.
+        drop(self.0.set_linger(Some(Duration::ZERO)));
+        drop(self.0.shutdown(Shutdown::Both));
+    }
+}

@@ -1,0 +1,125 @@
+//! How a Dispatcher watches over its sessions, which don't run while their clients take nothing: it gives the heartbeat,
+//! ends sessions whose token has ended or never came, and shuts the sockets of those that don't do as they are told. One
+//! look at all sessions in each tick; nothing here has a timer of its own.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use actix::prelude::*;
+
+use super::{
+    Lifeline,
+    dispatcher::{Dispatcher, Local},
+    messages::ToSession,
+};
+use crate::protocol::CloseCode;
+
+/// How often it looks.
+const TICK: Duration = Duration::from_millis(250);
+/// What a session that has to close, or has closed, gets to send its last words.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// When what is due, and sockets that are about to end.
+pub struct Watch {
+    tick: Cell<u32>,
+    heartbeat: u32,
+    auth_timeout: u32,
+    stalled_timeout: u32,
+    /// Sockets of sessions that have ended, whose last bytes may not be taken: at most those that closed lately.
+    closing: RefCell<VecDeque<(Lifeline, u32)>>,
+}
+
+impl Watch {
+    /// Nobody yet.
+    pub fn new(heartbeat: Duration, auth_timeout: Duration, stalled_timeout: Duration) -> Self {
+        Self {
+            tick: Cell::new(0),
+            heartbeat: ticks(heartbeat),
+            auth_timeout: ticks(auth_timeout),
+            stalled_timeout: ticks(stalled_timeout),
+            closing: RefCell::default(),
+        }
+    }
+
+    /// The time, in ticks since the worker's start.
+    pub(super) fn tick(&self) -> u32 {
+        self.tick.get()
+    }
+
+    /// A session has ended; its socket is shut when it had time to send what it has.
+    pub(super) fn closing(&self, lifeline: Option<Lifeline>) {
+        let due = self.tick().saturating_add(ticks(LAST_WORDS));
+        self.closing.borrow_mut().extend(lifeline.map(|lifeline| (lifeline, due)));
+    }
+
+    fn cut_closed(&self) {
+        let mut closing = self.closing.borrow_mut();
+        while let Some((lifeline, due)) = closing.front()
+            && *due <= self.tick()
+        {
+            lifeline.cut();
+            closing.pop_front();
+        }
+    }
+}
+
+fn ticks(time: Duration) -> u32 {
+    u32::try_from(time.as_millis() / TICK.as_millis()).unwrap_or(u32::MAX).max(1)
+}
+
+impl Dispatcher {
+    pub(super) fn start_watch(&self, ctx: &mut Context<Self>) {
+        ctx.run_interval(TICK, |dispatcher, _| {
+            dispatcher.watch.tick.set(dispatcher.watch.tick().saturating_add(1));
+            dispatcher.watch.cut_closed();
+            let now = Instant::now();
+            for (local, _) in dispatcher.sessions.values() {
+                dispatcher.look_at(local, now);
+            }
+        });
+    }
+
+    fn look_at(&self, local: &Local, now: Instant) {
+        let (watch, tick) = (&self.watch, self.watch.tick());
+        if let Some(since) = local.outbox.closing_for(tick) {
+            if since >= ticks(LAST_WORDS) {
+                self.evict(local, "did not close");
+            }
+            return;
+        }
+        if local.outbox.stuck_for(tick) >= watch.stalled_timeout {
+            return self.evict(local, "takes too little");
+        }
+        let open_for = tick.saturating_sub(local.since);
+        let mut holder = local.holder.borrow_mut();
+        let Some(holder) = holder.as_mut() else {
+            if open_for >= watch.auth_timeout {
+                local.close(CloseCode::AuthTimeout, tick);
+            }
+            return;
+        };
+        if now >= holder.ends_at {
+            return local.close(CloseCode::TokenExpired, tick);
+        }
+        if holder.warn_at.is_some_and(|at| now >= at)
+            && local.queue(ToSession::TokenExpiring, (1, 0), tick, &self.stats)
+        {
+            holder.warn_at = None;
+        }
+        if open_for > 0 && open_for.is_multiple_of(watch.heartbeat) {
+            // One that has no place for it shows by that whether it takes anything.
+            local.queue(ToSession::Heartbeat, (1, 0), tick, &self.stats);
+        }
+    }
+
+    fn evict(&self, local: &Local, why: &'static str) {
+        tracing::debug!(why, "a socket is shut");
+        self.stats.evicted.add(1);
+        if let Some(lifeline) = &local.lifeline {
+            lifeline.cut();
+        }
+    }
+}
