@@ -207,7 +207,10 @@ async fn several_processes_migrate_one_database_at_once() {
     }
     let hub = Hub::with(options);
     assert_eq!(hub.member("alice", "lobby").await.say("lobby", "hi").await["seq"], 1);
-    assert_eq!(hub.database().await.number("SELECT count(*) FROM hub_migration").await, 2);
+    let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migration/src")).unwrap();
+    let migrations = files.filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().starts_with('m')).count();
+    let made = hub.database().await.number("SELECT count(*) FROM hub_migration").await;
+    assert_eq!(usize::try_from(made), Ok(migrations));
 }
 
 #[tokio::test]

@@ -62,6 +62,7 @@ impl HubOptions {
         let fast = self.set("limits.commands_per_second", 1_000_000).set("limits.commands_burst", 1_000_000);
         let fast = fast.set("limits.user_commands_per_second", 1_000_000).set("limits.user_commands_burst", 1_000_000);
         let fast = fast.set("limits.frames_per_second", 1_000_000).set("limits.frames_burst", 1_000_000);
+        let fast = fast.set("limits.sessions_per_user", 100_000).set("limits.sign_ins_per_minute", 100_000);
         fast.set("limits.pending_commands", 20_000).set("limits.new_rooms_per_hour", 10_000)
     }
 }
