@@ -17,6 +17,7 @@ mod command_line;
 mod dataset;
 mod documents;
 mod durability;
+mod frames;
 mod http_api;
 mod kill;
 mod members;

@@ -8,6 +8,7 @@ mod http;
 mod hub;
 mod postgres;
 mod proxy;
+pub mod raw;
 mod tokens;
 
 pub use checker::History;
