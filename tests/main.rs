@@ -11,6 +11,7 @@
 )]
 
 mod accounts;
+mod admission;
 mod bad_input;
 mod clients;
 mod command_line;
@@ -30,6 +31,7 @@ mod postgres;
 mod resume;
 mod rights;
 mod room_log;
+mod sanctions;
 mod slow;
 mod stop;
 mod support;

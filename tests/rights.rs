@@ -8,59 +8,77 @@ use serde_json::{Value, json};
 
 use crate::support::{Api, Client, Hub, HubOptions, PATIENCE, token};
 
-/// The columns of the tables. `former` was a member and was removed; `admin` is no member.
-const ROLES: [&str; 6] = ["owner", "moderator", "member", "former", "stranger", "admin"];
+/// The columns of the tables. `former` was a member and was removed, `banned` was one and is banned; `admin` is no member.
+const ROLES: [&str; 7] = ["owner", "moderator", "member", "former", "stranger", "banned", "admin"];
 
 /// What each role's try of each operation must give: `ok`, or the error's code. `-` stands for the answer to whoever must
 /// not know of the room.
 const PRIVATE: &str = "
-    operation        owner  moderator  member     former  stranger  admin
-    ws join          ok     ok         ok         -       -         ok
-    ws resume        ok     ok         ok         -       -         ok
-    ws history       ok     ok         ok         -       -         ok
-    ws send          ok     ok         ok         not_joined  not_joined  ok
-    ws read          ok     ok         ok         -       -         ok
-    ws typing        ok     ok         ok         not_joined  not_joined  ok
-    ws presence      ok     ok         ok         -       -         ok
-    look             ok     ok         ok         -       -         ok
-    messages         ok     ok         ok         -       -         ok
-    send             ok     ok         ok         -       -         ok
-    read             ok     ok         ok         -       -         ok
-    presence         ok     ok         ok         -       -         ok
-    members          ok     ok         ok         -       -         ok
-    retitle          ok     ok         forbidden  -       -         ok
-    add member       ok     ok         forbidden  -       -         ok
-    add moderator    ok     forbidden  forbidden  -       -         ok
-    add owner        ok     forbidden  forbidden  -       -         ok
-    promote member   ok     forbidden  forbidden  -       -         ok
-    demote moderator ok     forbidden  forbidden  -       -         ok
-    remove member    ok     ok         forbidden  -       -         ok
-    remove moderator ok     forbidden  forbidden  -       -         ok
-    remove owner     ok     forbidden  forbidden  -       -         ok
-    add oneself      ok     ok         ok         -       -         ok
-    promote oneself  ok     forbidden  forbidden  -       -         ok
-    leave            ok     ok         ok         -       -         ok
-    speak as other   forbidden  forbidden  forbidden  forbidden  forbidden  ok
+    operation        owner       moderator   member      former      stranger    banned      admin
+    ws join          ok          ok          ok          -           -           -           ok
+    ws resume        ok          ok          ok          -           -           -           ok
+    ws history       ok          ok          ok          -           -           -           ok
+    ws send          ok          ok          ok          not_joined  not_joined  not_joined  ok
+    ws read          ok          ok          ok          -           -           -           ok
+    ws typing        ok          ok          ok          not_joined  not_joined  not_joined  ok
+    ws presence      ok          ok          ok          -           -           -           ok
+    look             ok          ok          ok          -           -           -           ok
+    messages         ok          ok          ok          -           -           -           ok
+    send             ok          ok          ok          -           -           -           ok
+    read             ok          ok          ok          -           -           -           ok
+    presence         ok          ok          ok          -           -           -           ok
+    members          ok          ok          ok          -           -           -           ok
+    retitle          ok          ok          forbidden   -           -           -           ok
+    add member       ok          ok          forbidden   -           -           -           ok
+    add moderator    ok          forbidden   forbidden   -           -           -           ok
+    add owner        ok          forbidden   forbidden   -           -           -           ok
+    promote member   ok          forbidden   forbidden   -           -           -           ok
+    demote moderator ok          forbidden   forbidden   -           -           -           ok
+    remove member    ok          ok          forbidden   -           -           -           ok
+    remove moderator ok          forbidden   forbidden   -           -           -           ok
+    remove owner     ok          forbidden   forbidden   -           -           -           ok
+    add oneself      ok          ok          ok          -           -           -           ok
+    promote oneself  ok          forbidden   forbidden   -           -           -           ok
+    leave            ok          ok          ok          -           -           -           ok
+    speak as other   forbidden   forbidden   forbidden   forbidden   forbidden   forbidden   ok
+    bans             ok          ok          forbidden   -           -           -           ok
+    ban member       ok          ok          forbidden   -           -           -           ok
+    ban moderator    ok          forbidden   forbidden   -           -           -           ok
+    ban owner        ok          forbidden   forbidden   -           -           -           ok
+    ban stranger     ok          ok          forbidden   -           -           -           ok
+    ban oneself      forbidden   forbidden   forbidden   -           -           -           forbidden
+    ban admin        forbidden   forbidden   forbidden   -           -           -           forbidden
+    unban            ok          ok          forbidden   -           -           -           ok
+    add banned       banned      banned      forbidden   -           -           -           banned
 ";
 
 const PUBLIC: &str = "
-    operation        owner  moderator  member     former  stranger  admin
-    ws join          ok     ok         ok         ok      ok        ok
-    ws send          ok     ok         ok         ok      ok        ok
-    ws read          ok     ok         ok         ok      ok        ok
-    messages         ok     ok         ok         ok      ok        ok
-    send             ok     ok         ok         ok      ok        ok
-    members          ok     ok         ok         ok      ok        ok
-    retitle          ok     ok         forbidden  forbidden  forbidden  ok
-    add member       ok     ok         forbidden  forbidden  forbidden  ok
-    add moderator    ok     forbidden  forbidden  forbidden  forbidden  ok
-    promote member   ok     forbidden  forbidden  forbidden  forbidden  ok
-    remove member    ok     ok         forbidden  forbidden  forbidden  ok
-    remove moderator ok     forbidden  forbidden  forbidden  forbidden  ok
-    add oneself      ok     ok         ok         ok      ok        ok
-    promote oneself  ok     forbidden  forbidden  forbidden  forbidden  ok
-    leave            ok     ok         ok         ok      ok        ok
-    speak as other   forbidden  forbidden  forbidden  forbidden  forbidden  ok
+    operation        owner       moderator   member      former      stranger    banned      admin
+    ws join          ok          ok          ok          ok          ok          banned      ok
+    ws send          ok          ok          ok          ok          ok          not_joined  ok
+    ws read          ok          ok          ok          ok          ok          banned      ok
+    messages         ok          ok          ok          ok          ok          banned      ok
+    send             ok          ok          ok          ok          ok          banned      ok
+    members          ok          ok          ok          ok          ok          banned      ok
+    retitle          ok          ok          forbidden   forbidden   forbidden   banned      ok
+    add member       ok          ok          forbidden   forbidden   forbidden   banned      ok
+    add moderator    ok          forbidden   forbidden   forbidden   forbidden   banned      ok
+    promote member   ok          forbidden   forbidden   forbidden   forbidden   banned      ok
+    remove member    ok          ok          forbidden   forbidden   forbidden   banned      ok
+    remove moderator ok          forbidden   forbidden   forbidden   forbidden   banned      ok
+    add oneself      ok          ok          ok          ok          ok          banned      ok
+    promote oneself  ok          forbidden   forbidden   forbidden   forbidden   banned      ok
+    leave            ok          ok          ok          ok          ok          banned      ok
+    speak as other   forbidden   forbidden   forbidden   forbidden   forbidden   forbidden   ok
+    bans             ok          ok          forbidden   forbidden   forbidden   banned      ok
+    ban member       ok          ok          forbidden   forbidden   forbidden   banned      ok
+    ban moderator    ok          forbidden   forbidden   forbidden   forbidden   banned      ok
+    ban owner        ok          forbidden   forbidden   forbidden   forbidden   banned      ok
+    ban stranger     ok          ok          forbidden   forbidden   forbidden   banned      ok
+    ban oneself      forbidden   forbidden   forbidden   forbidden   forbidden   banned      forbidden
+    ban admin        forbidden   forbidden   forbidden   forbidden   forbidden   banned      forbidden
+    unban            ok          ok          forbidden   forbidden   forbidden   banned      ok
+    add banned       banned      banned      forbidden   forbidden   forbidden   banned      banned
 ";
 
 /// A room with somebody in each role, and targets for whatever is done to members. Another one for each operation, so
@@ -78,7 +96,13 @@ fn room_for(hub: &Hub, name: &str, kind: &str) {
             put(&format!("target-{role}-{n}"), role);
         }
     }
-    put("former", "member");
+    for member in ["former", "banned", "revoked", "disabled"] {
+        put(member, "member");
+    }
+    for banned in std::iter::once("banned".to_owned()).chain((0..ROLES.len()).map(|n| format!("target-banned-{n}"))) {
+        let ban = boss.put(&format!("/api/rooms/{name}/bans/{banned}"), &json!({"reason": "spam"}));
+        assert_eq!(ban.status, 200, "{:?}", ban.body);
+    }
     assert_eq!(boss.delete(&format!("/api/rooms/{name}/members/former")).status, 204);
     assert_eq!(boss.post(&format!("/api/rooms/{name}/messages"), &json!({"message": "first"})).status, 201);
 }
@@ -92,6 +116,7 @@ fn over_http(api: &Api, operation: &str, role: usize, room: &str) -> String {
     let path = format!("/api/rooms/{room}");
     let user = ROLES[role];
     let member = |id: &str| format!("{path}/members/{id}");
+    let ban = |id: &str| format!("{path}/bans/{id}");
     let put = |id: String, role: &str| api.put(&member(&id), &json!({"role": role}));
     let answer = match operation {
         "look" => api.get(&path),
@@ -110,6 +135,15 @@ fn over_http(api: &Api, operation: &str, role: usize, room: &str) -> String {
         "remove member" => api.delete(&member(&format!("target-member-{role}"))),
         "remove moderator" => api.delete(&member(&format!("target-moderator-{role}"))),
         "remove owner" => api.delete(&member(&format!("target-owner-{role}"))),
+        "bans" => api.get(&format!("{path}/bans")),
+        "ban member" => api.put(&ban(&format!("target-member-{role}")), &json!({})),
+        "ban moderator" => api.put(&ban(&format!("target-moderator-{role}")), &json!({})),
+        "ban owner" => api.put(&ban(&format!("target-owner-{role}")), &json!({})),
+        "ban stranger" => api.put(&ban(&format!("new-{role}")), &json!({})),
+        "ban oneself" => api.put(&ban(if user == "admin" { "root" } else { user }), &json!({})),
+        "ban admin" => api.put(&ban("root"), &json!({})),
+        "unban" => api.delete(&ban(&format!("target-banned-{role}"))),
+        "add banned" => put(format!("target-banned-{role}"), "member"),
         "add oneself" => api.put(&member(user), &json!({})),
         "promote oneself" => put(user.to_owned(), "owner"),
         "leave" => api.delete(&member(user)),
@@ -146,6 +180,17 @@ async fn check(hub: &Hub, table: &str, kind: &str, hidden: &str) {
         assert!(!operation.is_empty(), "{line}");
         let (operation, room) = (operation.join(" "), format!("{kind}-{n}"));
         room_for(hub, &room, kind);
+        for (user, over_http_alone) in [("revoked", "unauthenticated"), ("disabled", "forbidden")] {
+            let (got, expected) = if operation.starts_with("ws ") {
+                let mut socket = Client::open(&hub.url("/ws"), Some(&token(user, user))).await.unwrap();
+                (socket.closed().await.unwrap().code.to_string(), "4501")
+            } else {
+                (over_http(&hub.api(user), &operation, 2, &room), over_http_alone)
+            };
+            if got != expected {
+                wrong.push(format!("{operation} as {user} in {room}: {got}, not {expected}"));
+            }
+        }
         for (role, expected) in expected.iter().enumerate() {
             let user = if ROLES[role] == "admin" { "root" } else { ROLES[role] };
             let got = if operation.starts_with("ws ") {
@@ -166,21 +211,29 @@ fn options() -> HubOptions {
     HubOptions::default().unlimited()
 }
 
+/// A hub with an admin, a user whose tokens are revoked, and one who is disabled.
+fn hub_of_roles(options: HubOptions) -> Hub {
+    let hub = Hub::with(options);
+    let admin = hub.admin();
+    for act in ["revoked/revoke", "disabled/disable"] {
+        assert_eq!(admin.post(&format!("/api/admin/users/{act}"), &json!({})).status, 200);
+    }
+    hub
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p7_every_role_may_do_in_a_private_room_what_the_table_says_and_no_more() {
-    let hub = Hub::with(options());
-    hub.admin();
+    let hub = hub_of_roles(options());
     check(&hub, PRIVATE, "private", "forbidden").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p7_a_private_room_looks_like_none_where_rooms_don_t_appear_by_themselves() {
-    let hub = Hub::with(options().set("rooms.auto_create", false));
-    hub.admin();
+    let hub = hub_of_roles(options().set("rooms.auto_create", false));
     check(&hub, PRIVATE, "private", "room_not_found").await;
     // The very same answer as for a room that is not there, in every byte.
     let stranger = hub.api("stranger");
-    for path in ["", "/messages", "/members", "/presence"] {
+    for path in ["", "/messages", "/members", "/presence", "/bans"] {
         let (there, not) = ("/api/rooms/private-0", "/api/rooms/nothing");
         let answers = [there, not].map(|room| stranger.get(&format!("{room}{path}")));
         assert_eq!((answers[0].status, &answers[0].body), (404, &answers[1].body), "P7: {path}");
@@ -191,8 +244,7 @@ async fn p7_a_private_room_looks_like_none_where_rooms_don_t_appear_by_themselve
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p7_every_role_may_do_in_a_public_room_what_the_table_says_and_no_more() {
-    let hub = Hub::with(options());
-    hub.admin();
+    let hub = hub_of_roles(options());
     check(&hub, PUBLIC, "public", "forbidden").await;
 }
 

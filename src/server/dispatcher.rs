@@ -3,7 +3,7 @@
 //! deliveries, each session's queue is its Outbox. How it watches over sessions that don't run is in `watch`.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::{HashMap, HashSet},
     rc::Rc,
     sync::Arc,
@@ -33,6 +33,8 @@ pub(super) struct Local {
     pub(super) recipient: Recipient<ToSession>,
     pub(super) outbox: Arc<Outbox>,
     pub(super) lifeline: Option<Lifeline>,
+    /// Whether its socket was shut from outside.
+    pub(super) cut: Cell<bool>,
     /// None before it is authenticated.
     pub(super) holder: RefCell<Option<Holder>>,
     pub(super) opened: Instant,
@@ -134,7 +136,7 @@ impl Handler<Opened> for Dispatcher {
 
     fn handle(&mut self, Opened { session, recipient, outbox, lifeline }: Opened, _: &mut Context<Self>) {
         let (holder, opened, since) = (RefCell::new(None), Instant::now(), self.watch.tick());
-        let local = Local { recipient, outbox, lifeline, holder, opened, since };
+        let local = Local { recipient, outbox, lifeline, cut: Cell::new(false), holder, opened, since };
         self.sessions.insert(session, (Rc::new(local), HashSet::new()));
     }
 }
@@ -174,7 +176,10 @@ impl Handler<Unregister> for Dispatcher {
             self.detach(session, room);
         }
         self.tell_detached(rooms.into_iter().collect());
-        self.watch.closing(local.lifeline.clone());
+        // A socket that was shut ends when the last hold on it does.
+        if !local.cut.get() {
+            self.watch.closing(local.lifeline.clone());
+        }
     }
 }
 

@@ -116,6 +116,9 @@ impl Dispatcher {
     }
 
     fn evict(&self, local: &Local, why: &'static str) {
+        if local.cut.replace(true) {
+            return;
+        }
         tracing::debug!(why, "a socket is shut");
         self.stats.evicted.add(1);
         if let Some(lifeline) = &local.lifeline {

@@ -10,6 +10,7 @@ use std::{
 };
 
 use actix::prelude::*;
+use actix_http::ws::Item;
 use actix_web::web::{self, Bytes};
 use actix_web_actors::ws::{self, CloseReason, ProtocolError, WebsocketContext};
 use bytestring::ByteString;
@@ -38,6 +39,20 @@ const SPARE_PLACES: usize = 16;
 
 /// After a token's end: the leeway with which it would still be taken.
 const TOKEN_GRACE: Duration = Duration::from_secs(5);
+
+/// What a frame counts among the frames of a second: one, and one more for each 4 KiB.
+fn weight(frame: &ws::Message) -> u32 {
+    const FOR_ONE: usize = 4_096;
+    let bytes = match frame {
+        ws::Message::Text(text) => text.len(),
+        ws::Message::Binary(bytes) | ws::Message::Ping(bytes) | ws::Message::Pong(bytes) => bytes.len(),
+        ws::Message::Continuation(
+            Item::FirstText(bytes) | Item::FirstBinary(bytes) | Item::Continue(bytes) | Item::Last(bytes),
+        ) => bytes.len(),
+        ws::Message::Close(_) | ws::Message::Nop => 0,
+    };
+    u32::try_from(bytes / FOR_ONE).unwrap_or(u32::MAX).saturating_add(1)
+}
 
 /// What a clock can't hold.
 const FAR: Duration = Duration::from_secs(10 * 365 * 86_400);
@@ -399,7 +414,7 @@ impl StreamHandler<Result<ws::Message, ProtocolError>> for Session {
         if self.closing.is_some() {
             return;
         }
-        if self.frame_rate.take(1, self.heard).is_err() {
+        if self.frame_rate.take(frame.as_ref().map_or(1, weight), self.heard).is_err() {
             return self.close(CloseCode::Policy, 0, ctx);
         }
         let (most, most_bytes) = (self.worker.config.limits.fragments, self.worker.config.limits.frame_bytes);

@@ -1,10 +1,16 @@
 //! A WebSocket client that keeps every frame until the test asks for it.
 
-use std::collections::VecDeque;
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::{
+    io::AsyncReadExt,
+    net::{TcpSocket, TcpStream},
+};
 use tokio_tungstenite::{
     WebSocketStream, client_async,
     tungstenite::{Error, Message, client::IntoClientRequest, protocol::CloseFrame},
@@ -171,6 +177,38 @@ impl Client {
     /// Frames that came and were not asked for.
     pub fn kept(&self) -> impl Iterator<Item = &Value> {
         self.frames.iter()
+    }
+
+    /// Stops reading, or reads a byte every so often, until the hub has shut the connection; it must within this time.
+    pub async fn is_shut(self, within: Duration, trickle: Option<Duration>) {
+        let mut stream = self.socket.into_inner();
+        let start = Instant::now();
+        while start.elapsed() < within {
+            if stream.take_error().is_ok_and(|error| error.is_some()) {
+                return;
+            }
+            // A reset is told to whoever writes, reads, or asks the socket for its state.
+            let state = socket2::SockRef::from(&stream).peer_addr();
+            if state.is_err() {
+                return;
+            }
+            match trickle {
+                Some(pause) => {
+                    let mut byte = [0; 1];
+                    if !matches!(stream.read(&mut byte).await, Ok(1)) {
+                        return;
+                    }
+                    tokio::time::sleep(pause).await;
+                }
+                None => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+        panic!("P6: still connected after {within:?}");
+    }
+
+    /// Forgets the frames that came and were not asked for.
+    pub fn forget(&mut self) {
+        self.frames.clear();
     }
 
     /// Ends the connection without a word, as a lost network does.

@@ -59,9 +59,26 @@ impl Api {
         self.call("DELETE", path, None)
     }
 
+    /// A call without a body, with these headers.
+    pub fn with_headers(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.send(method, path, headers, None)
+    }
+
+    /// A POST that a proxy says is from this address.
+    pub fn post_from(&self, address: &str, path: &str, body: &str) -> Answer {
+        self.send("POST", path, &[("X-Forwarded-For", address)], Some(("application/json", body)))
+    }
+
     /// Any call; `body` with its content type.
     pub fn call(&self, method: &str, path: &str, body: Option<(&str, &str)>) -> Answer {
+        self.send(method, path, &[], body)
+    }
+
+    fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<(&str, &str)>) -> Answer {
         let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.base));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         if let Some(token) = &self.token {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
