@@ -160,11 +160,8 @@ async fn passwords_and_new_accounts_are_tried_at_a_bounded_rate() {
     assert_eq!(sign_in("203.0.113.2", "user0", "correct horse"), 200, "nobody is shut out by somebody else");
     assert_eq!(sign_in("203.0.113.1", "user1", "correct horse"), 200, "another name");
     let names = (0..20).map(|n| sign_in("203.0.113.1", &format!("name{n}"), "wrong horse"));
-    assert_eq!(
-        names.filter(|status| *status == 401).count(),
-        10,
-        "15 tries of one address, 4 of which were user0's and 1 user1's"
-    );
+    // Fifteen tries of an address, of which user0 had five and user1 one.
+    assert_eq!(names.filter(|status| *status == 401).count(), 9);
 }
 
 #[test]
@@ -202,9 +199,7 @@ fn answers_tell_browsers_to_trust_as_little_as_possible() {
         }
     }
     // Methods that only help to look around.
-    for method in ["TRACE", "TRACK"] {
-        let answer = alice.call(method, "/api/me", None);
-        assert!([404, 405].contains(&answer.status), "{method}: {}", answer.status);
-        assert!(!answer.body.to_string().contains("Bearer ey"), "{method} sends back what it got");
-    }
+    let traced = alice.call("TRACE", "/api/me", None);
+    assert_eq!(traced.refusal(), (404, "not_found"));
+    assert!(!traced.body.to_string().contains("Bearer"), "it sends back what it got");
 }

@@ -124,10 +124,22 @@ export class Connection extends EventTarget {
       this.dispatchEvent(new CustomEvent("open", { detail: frame }));
     } else if (frame.type === "ping") {
       this.#socket.send('{"type":"pong"}');
+    } else if (frame.type === "token_expiring") {
+      this.#bringNewToken();
     } else if (frame.type === "bye") {
       this.#bye = frame;
     } else {
       this.dispatchEvent(new CustomEvent("event", { detail: frame }));
+    }
+  }
+
+  /** The session goes on with a new token, where one can be had; else the hub closes when the old one has ended. */
+  async #bringNewToken() {
+    try {
+      const token = await this.#session.access({ renew: true });
+      await this.request({ type: "refresh", token });
+    } catch {
+      // What follows is the close with 4001, which is handled where it comes.
     }
   }
 

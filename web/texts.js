@@ -30,7 +30,11 @@ const CLOSES = {
   1008: "too much was sent in a short time",
   1009: "something that was sent was too big",
   4500: "the hub does not accept your token",
+  4501: "your access was withdrawn",
+  4502: "you are banned from this room",
   4503: "signing in took too long",
+  4504: "you are signed in at too many places",
+  4505: "an admin closed this session",
 };
 
 /** Why the hub closed for good. */

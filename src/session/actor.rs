@@ -223,7 +223,11 @@ impl Session {
         let holder = Holder {
             user: Arc::clone(&signed_in.user),
             mark: signed_in.mark,
-            warn_at: warns.then(|| after(signed_in.expires_in.saturating_sub(auth.expiry_notice))),
+            // Of a short token not before half of it is over: the next one would be as short.
+            warn_at: warns.then(|| {
+                let notice = auth.expiry_notice.min(signed_in.expires_in / 2);
+                after(signed_in.expires_in.saturating_sub(notice))
+            }),
             ends_at: after(signed_in.expires_in.saturating_add(grace)),
         };
         self.token_ends = after(signed_in.expires_in);
