@@ -58,6 +58,7 @@ impl Contract {
         if let Some(name) = described["$ref"].as_str() {
             described = &self.document["components"]["responses"][name.rsplit('/').next().unwrap()];
         }
+        self.check_headers(&operation, described, answer);
         if let Some(schema) = described["content"]["application/json"].get("schema") {
             let mut whole =
                 json!({"allOf": [schema], "components": {"schemas": self.document["components"]["schemas"]}});
@@ -73,6 +74,31 @@ impl Contract {
         self.seen.insert((operation, status));
     }
 
+    /// Described headers hold numbers, and a refusal for a time has them all; the rate is told nowhere unsaid.
+    fn check_headers(&self, operation: &str, described: &Value, answer: &Answer) {
+        let mut names: Vec<_> = described["headers"].as_object().into_iter().flat_map(Map::keys).collect();
+        for name in &names {
+            assert!(self.document["components"]["headers"][*name].is_object(), "{operation}: {name} is not described");
+            let number = answer.headers.get(name.as_str()).map(|value| value.to_str().unwrap().parse::<u64>().unwrap());
+            assert!(answer.status != 429 || number.is_some(), "{operation}: 429 without {name}");
+        }
+        names.retain(|name| name.starts_with("X-RateLimit"));
+        let told = answer.headers.contains_key("x-ratelimit-limit");
+        assert!(!told || answer.status >= 400 || names.len() == 3, "{operation} {}: an unsaid rate", answer.status);
+    }
+
+    /// What needs a token, with paths that could be.
+    fn with_token(&self) -> Vec<(String, String, String)> {
+        let operations = self.operations().into_iter();
+        let open =
+            |path: &str, method: &str| self.document["paths"][path][method.to_lowercase()]["security"].is_array();
+        let operations = operations.filter(|(method, path)| !open(path, method));
+        operations
+            .map(|(method, path)| (filled(&path), method, path))
+            .map(|(at, method, path)| (method, path, at))
+            .collect()
+    }
+
     /// Calls an operation and checks its answer.
     fn call(&mut self, api: &Api, call: (&str, &str), filled: &str, body: Option<Value>) -> Answer {
         let (method, path) = call;
@@ -81,6 +107,10 @@ impl Contract {
         self.check(method, path, &answer);
         answer
     }
+}
+
+fn filled(path: &str) -> String {
+    path.replace("{room}", "lobby").replace("{user_id}", "alice").replace("{session}", "0123456789abcdef")
 }
 
 #[test]
@@ -93,9 +123,8 @@ fn the_document_has_every_route_and_no_other() {
     // Each route is really there, and each operation has a name of its own and says which errors it has.
     let mut names = BTreeSet::new();
     for (method, path) in contract.operations() {
-        let filled = path.replace("{room}", "lobby").replace("{user_id}", "alice");
         let body = (method != "GET" && method != "DELETE").then_some(("application/json", "{}"));
-        let answer = hub.api("alice").call(&method, &filled, body);
+        let answer = hub.api("alice").call(&method, &filled(&path), body);
         assert_ne!(answer.refusal(), (404, "not_found"), "{method} {path}");
         assert!(names.insert(contract.document["paths"][&path][method.to_lowercase()]["operationId"].to_string()));
     }
@@ -113,7 +142,7 @@ fn its_error_codes_are_the_hub_s() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_operation_is_called_and_answers_as_it_is_described() {
     let options = HubOptions::default().unlimited().set("server.metrics_token", "a token for the scraper");
-    let hub = Hub::with(options.set("rooms.auto_create", false));
+    let hub = Hub::with(options.set("rooms.auto_create", false).set("limits.revoked_tokens", 1));
     let mut contract = Contract::of(&hub);
     let (alice, root, nobody) = (hub.api("alice"), hub.admin(), Api::new(hub.address, None));
     let room = "/api/rooms/{room}";
@@ -185,6 +214,47 @@ async fn every_operation_is_called_and_answers_as_it_is_described() {
     c.call(&alice, ("DELETE", one), bob, None);
     c.call(&hub.api("stranger"), ("DELETE", one), bob, None);
 
+    // Bans. One of a public room's is told what it is; who is banned can't be made a member.
+    let (bans, ban) = ("/api/rooms/{room}/bans", "/api/rooms/{room}/bans/{user_id}");
+    c.call(&alice, ("PUT", ban), "/api/rooms/tea/bans/bob", None);
+    c.call(
+        &alice,
+        ("PUT", ban),
+        "/api/rooms/tea/bans/bob",
+        Some(json!({"until": "2100-01-01T00:00:00+01:00", "reason": "spam"})),
+    );
+    c.call(&alice, ("PUT", ban), "/api/rooms/tea/bans/bob", Some(json!({"until": "2001-01-01T00:00:00Z"})));
+    c.call(&alice, ("PUT", ban), "/api/rooms/tea/bans/alice", None);
+    c.call(&alice, ("PUT", ban), "/api/rooms/tea/bans/hub:nobody", None);
+    c.call(&root, ("PUT", ban), "/api/rooms/tea/bans/alice", None);
+    for query in ["", "?limit=1&after=a", "?limit=0"] {
+        c.call(&alice, ("GET", bans), &format!("/api/rooms/tea/bans{query}"), None);
+    }
+    c.call(&hub.api("bob"), ("GET", bans), "/api/rooms/tea/bans", None);
+    let refused = c.call(&alice, ("PUT", one), bob, None);
+    assert_eq!(refused.refusal(), (403, "banned"));
+    c.call(&alice, ("POST", "/api/rooms"), "/api/rooms", Some(json!({"name": "square"})));
+    c.call(&alice, ("PUT", ban), "/api/rooms/square/bans/bob", None);
+    c.call(&hub.api("carol"), ("GET", bans), "/api/rooms/square/bans", None);
+    let at_square = "/api/rooms/square/messages";
+    for (call, filled) in [
+        (("GET", room), "/api/rooms/square"),
+        (("GET", messages), at_square),
+        (("POST", messages), at_square),
+        (("GET", bans), "/api/rooms/square/bans"),
+        (("PUT", one), "/api/rooms/square/members/bob"),
+    ] {
+        let body = (call.0 != "GET").then(|| json!({"message": "hi"}));
+        assert_eq!(c.call(&hub.api("bob"), call, filled, body).refusal(), (403, "banned"), "{call:?}");
+    }
+    c.call(&hub.api("carol"), ("DELETE", ban), "/api/rooms/square/bans/bob", None);
+    c.call(&alice, ("DELETE", ban), "/api/rooms/square/bans/bob", None);
+    c.call(&alice, ("DELETE", ban), "/api/rooms/none/bans/bob", None);
+
+    // Tickets.
+    c.call(&alice, ("POST", "/api/ws-ticket"), "/api/ws-ticket", None);
+    c.call(&nobody, ("POST", "/api/ws-ticket"), "/api/ws-ticket", None);
+
     // Accounts.
     let account = json!({"username": "carol", "password": "correct horse"});
     let made = c.call(&nobody, ("POST", "/api/register"), "/api/register/", Some(account.clone()));
@@ -204,6 +274,39 @@ async fn every_operation_is_called_and_answers_as_it_is_described() {
     let scraper = Api::new(hub.address, Some("a token for the scraper".into()));
     c.call(&scraper, ("GET", "/metrics"), "/metrics", None);
     c.call(&alice, ("GET", "/metrics"), "/metrics", None);
+    let [disable, enable, revoke, sessions] =
+        ["disable", "enable", "revoke", "sessions"].map(|act| (format!("/api/admin/users/{{user_id}}/{act}"), act));
+    for ((path, act), body) in [
+        (&revoke, json!({"jti": "of-a-token", "until": "2100-01-01T00:00:00Z"})),
+        (&revoke, json!({"jti": "of-another"})),
+        (&revoke, json!({"issued_before": "2001-01-01T00:00:00Z"})),
+        (&revoke, json!({"issued_before": "yesterday"})),
+        (&disable, json!({"reason": "spam"})),
+        (&disable, json!({"reason": 1})),
+        (&disable, json!({})),
+        (&enable, json!({})),
+    ] {
+        for user in ["bob", "hub:nobody"] {
+            c.call(&root, ("POST", path), &format!("/api/admin/users/{user}/{act}"), Some(body.clone()));
+        }
+        c.call(&alice, ("POST", path), &format!("/api/admin/users/bob/{act}"), Some(body));
+    }
+    c.call(&root, ("POST", &disable.0), "/api/admin/users/root/disable", None);
+    let mut carols = hub.member("carol", "square").await;
+    let list = c.call(&root, ("GET", &sessions.0), "/api/admin/users/carol/sessions", None);
+    c.call(&root, ("GET", &sessions.0), "/api/admin/users/nobody/sessions", None);
+    c.call(&alice, ("GET", &sessions.0), "/api/admin/users/carol/sessions", None);
+    let close = "/api/admin/sessions/{session}/close";
+    for session in [list.body["sessions"][0]["session"].as_str().unwrap(), "0123456789abcdef", "none"] {
+        for api in [&alice, &root] {
+            c.call(api, ("POST", close), &format!("/api/admin/sessions/{session}/close"), None);
+        }
+    }
+    assert_eq!(carols.closed().await.map(|closed| closed.code), Some(4505));
+    for query in ["", "?limit=2", "?before=3&limit=1", "?before=x"] {
+        c.call(&root, ("GET", "/api/admin/audit"), &format!("/api/admin/audit{query}"), None);
+    }
+    c.call(&alice, ("GET", "/api/admin/audit"), "/api/admin/audit", None);
     c.call(&nobody, ("GET", "/health/live"), "/health/live", None);
     c.call(&nobody, ("GET", "/health/ready"), "/health/ready", None);
 
@@ -229,6 +332,39 @@ async fn every_operation_is_called_and_answers_as_it_is_described() {
         }
     }
     assert!(contract.seen.len() >= 60, "only {} answers were seen", contract.seen.len());
+}
+
+#[test]
+fn whoever_is_disabled_or_over_their_rate_is_told_so_by_every_operation() {
+    let options = HubOptions::default().set("limits.user_commands_per_second", 1).set("limits.user_commands_burst", 1);
+    let hub = Hub::with(options.set("limits.sign_ins_per_minute", 1).set("limits.registrations_per_hour", 1).set(
+        // One that is known as a proxy counts by its address, be it a private one.
+        "server.trusted_proxies",
+        "127.0.0.1/32",
+    ));
+    let mut contract = Contract::of(&hub);
+    let root = hub.admin();
+    assert_eq!(root.post("/api/admin/users/bob/disable", &json!({})).status, 200);
+    for (method, path, at) in contract.with_token() {
+        let call = (method.as_str(), path.as_str());
+        let body = || (method != "GET" && method != "DELETE").then(|| json!({}));
+        let refused = contract.call(&hub.api("bob"), call, &at, body());
+        assert_eq!(refused.refusal(), (403, "forbidden"), "{call:?}");
+        // A second gives one more.
+        let refused =
+            (0..5).map(|_| contract.call(&hub.api("alice"), call, &at, body())).find(|answer| answer.status == 429);
+        assert_eq!(refused.expect("429").refusal(), (429, "rate_limited"), "{call:?}");
+    }
+    let nobody = Api::new(hub.address, None);
+    for path in ["/api/token", "/api/register"] {
+        let account = json!({"username": "dora", "password": "correct horse"});
+        contract.call(&nobody, ("POST", path), path, Some(account.clone()));
+        let throttled = contract.call(&nobody, ("POST", path), path, Some(account));
+        assert_eq!(throttled.status, 429);
+        let detail = throttled.body["detail"].as_str().unwrap();
+        let wait = throttled.headers["retry-after"].to_str().unwrap();
+        assert_eq!(detail, format!("Request was throttled. Expected available in {wait} seconds."));
+    }
 }
 
 #[test]

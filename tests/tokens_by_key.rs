@@ -1,7 +1,14 @@
 //! Tokens by configured algorithm and key: all twenty of the fixture end as they must, as PEM and as a JSON Web Key Set;
 //! issuer and audience; what is no key; and the config that docs/tokens.md gives for each identity provider.
 
-use std::{collections::HashMap, fs, process::Command};
+use std::{
+    collections::HashMap,
+    fs,
+    io::{Read, Write},
+    net::TcpListener,
+    process::Command,
+    thread,
+};
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header, jwk::Jwk};
 use serde_json::{Value, json};
@@ -131,6 +138,21 @@ fn made_key(algorithm: &str, folder: &TempDir) -> EncodingKey {
     if algorithm == "RS256" { EncodingKey::from_rsa_pem(&pem) } else { EncodingKey::from_ec_pem(&pem) }.unwrap()
 }
 
+/// The address of an identity provider that has this key set.
+fn provider_with(set: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            // A request of one packet, which ends with the test.
+            let read = stream.read(&mut [0; 4_096]);
+            let length = set.len();
+            drop(read.and_then(|_| write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{set}")));
+        }
+    });
+    format!("http://{address}/jwks.json")
+}
+
 /// The TOML blocks of docs/tokens.md by provider, each with a token as that provider makes it.
 #[tokio::test]
 async fn the_docs_config_of_each_identity_provider_takes_its_tokens() {
@@ -146,7 +168,7 @@ async fn the_docs_config_of_each_identity_provider_takes_its_tokens() {
     let mut other = jwk(&rsa, Algorithm::RS256);
     (other["use"], other["alg"], other["kid"]) = (json!("enc"), json!("RSA-OAEP"), json!("enc-test"));
     let set = json!({"keys": [other, jwk(&rsa, Algorithm::RS256), jwk(&ec, Algorithm::ES256)]});
-    fs::write(folder.path().join("set.json"), set.to_string()).unwrap();
+    let provider_at = provider_with(set.to_string());
     for (provider, key, claims, expected) in [
         (
             "Auth0",
@@ -182,9 +204,9 @@ async fn the_docs_config_of_each_identity_provider_takes_its_tokens() {
         assert!(toml.lines().filter(|line| line.contains('=')).count() <= 5, "more than five lines for {provider}");
         let config = folder.path().join(format!("{provider}.toml"));
         fs::write(&config, toml).unwrap();
-        let set = folder.path().join("set.json");
-        // Only where the keys lie is another place here.
-        let options = HubOptions::default().set("auth.secret", "").set("auth.public_key_file", set.display());
+        // Only where the keys are is another place here.
+        let options = HubOptions::default().set("auth.secret", "").set("auth.jwks_url", &provider_at);
+        assert!(toml.contains("\njwks_url = \"https://"), "{provider}");
         let hub = Hub::with(options.config_file(&config));
         let mut claims = claims.clone();
         claims["exp"] = json!(4_000_000_000_u64);
@@ -194,7 +216,8 @@ async fn the_docs_config_of_each_identity_provider_takes_its_tokens() {
             jsonwebtoken::encode(&header, claims, if key == "RS256" { &rsa } else { &ec }).unwrap()
         };
         let me = |claims: &Value| Api::new(hub.address, Some(sign(claims))).get("/api/me");
-        let answer = me(&claims);
+        // 503 until the keys are there.
+        let answer = std::iter::repeat_with(|| me(&claims)).find(|answer| answer.status != 503).unwrap();
         assert_eq!(answer.status, 200, "{provider}: {:?}", answer.body);
         assert_eq!((&answer.body["user_id"], &answer.body["user"]), (&json!(expected.0), &json!(expected.1)));
         let mut foreign = claims.clone();
