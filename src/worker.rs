@@ -5,17 +5,16 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use actix::Addr;
-use chrono::DateTime;
 
 use crate::{
     admission::Admission,
     auth::{Authenticator, Identity, OwnKey, Passwords, TokenError},
     config::{Config, UsersPolicy},
-    protocol::{CloseCode, ErrorCode, WireError},
+    protocol::{CloseCode, ErrorCode, UserId, WireError},
     server::{ChatServer, Dispatcher, ServerHandle, WorkerId},
     stats::Stats,
     store::{SeenUser, Store, StoreError, Ticket, TokenMark, User, Writer},
@@ -141,40 +140,34 @@ impl From<SignInError> for WireError {
 impl Worker {
     /// Verifies a token and finds, or makes, its user.
     pub async fn sign_in(&self, token: &str) -> Result<SignedIn, SignInError> {
-        self.admit(self.authenticator.verify(token).await?).await
+        let who = self.authenticator.verify(token).await?;
+        let (expires_in, mark) = (who.expires_in(), mark_of(&who));
+        self.admit(who.id, who.name, expires_in, mark).await
     }
 
     /// Uses a ticket up and finds its user; it is as good as the token that it was given for.
     pub async fn sign_in_by_ticket(&self, ticket: &str) -> Result<SignedIn, SignInError> {
         let ticket = self.store.take_ticket(ticket).await?.ok_or(TokenError::Invalid)?;
-        let who = Identity {
-            id: ticket.user_id,
-            name: ticket.name.into(),
-            expires: ticket.expires_at.into(),
-            jti: ticket.jti,
-            issued_at: ticket.issued_at.map(|at| at.timestamp()),
-        };
-        if who.expires_in().is_zero() {
+        let expires_in = SystemTime::from(ticket.expires_at).duration_since(SystemTime::now()).unwrap_or_default();
+        if expires_in.is_zero() {
             return Err(TokenError::Expired.into());
         }
-        self.admit(who).await
+        self.admit(ticket.user_id, ticket.name.into(), expires_in, ticket.mark).await
     }
 
     /// A ticket for whom this token names.
     pub async fn issue_ticket(&self, token: &str) -> Result<(String, i64), SignInError> {
         let who = self.authenticator.verify(token).await?;
-        self.admit(who.clone()).await?;
-        let issued = who.issued_at.and_then(|at| DateTime::from_timestamp(at, 0));
-        let (user_id, name) = (who.id, who.name.to_string());
-        let ticket = Ticket { user_id, name, jti: who.jti, issued_at: issued, expires_at: who.expires.into() };
+        let (mark, name) = (mark_of(&who), who.name.to_string());
+        self.admit(who.id.clone(), Arc::clone(&who.name), who.expires_in(), mark).await?;
+        let ticket = Ticket { user_id: who.id, name, mark, expires_at: who.expires.into() };
         Ok(self.store.issue_ticket(ticket).await?)
     }
 
     /// Whether somebody with this token, if they were ever seen, may still do something.
     pub async fn standing(&self, who: &Identity) -> Result<(), SignInError> {
         let seen = self.store.user(who.id.clone(), Arc::clone(&who.name), false).await?;
-        let mark = TokenMark::new(who.jti.as_deref(), who.issued_at);
-        seen.map_or(Ok(()), |seen| self.check(&seen, &mark))
+        seen.map_or(Ok(()), |seen| self.check(&seen, &mark_of(who)))
     }
 
     fn check(&self, seen: &SeenUser, mark: &TokenMark) -> Result<(), SignInError> {
@@ -185,14 +178,22 @@ impl Worker {
         }
     }
 
-    async fn admit(&self, who: Identity) -> Result<SignedIn, SignInError> {
+    async fn admit(
+        &self,
+        id: UserId,
+        name: Arc<str>,
+        expires_in: Duration,
+        mark: TokenMark,
+    ) -> Result<SignedIn, SignInError> {
         let make = self.config.auth.users == UsersPolicy::Any;
-        let expires_in = who.expires_in();
         // The hub's own accounts are made by whoever has its key.
-        let make = make || who.id.is_own();
-        let mark = TokenMark::new(who.jti.as_deref(), who.issued_at);
-        let seen = self.store.user(who.id, who.name, make).await?.ok_or(SignInError::UnknownUser)?;
+        let make = make || id.is_own();
+        let seen = self.store.user(id, name, make).await?.ok_or(SignInError::UnknownUser)?;
         self.check(&seen, &mark)?;
         Ok(SignedIn { user: Arc::new(seen.user), expires_in, mark })
     }
+}
+
+fn mark_of(who: &Identity) -> TokenMark {
+    TokenMark::new(who.jti.as_deref(), who.issued_at)
 }

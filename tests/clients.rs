@@ -41,6 +41,18 @@ fn the_chat_page_in_a_browser() {
     assert_eq!(python("chat_page.py", &[&hub.address.to_string()]).trim(), "ok");
 }
 
+/// Schemathesis makes requests of the OpenAPI document and holds the answers against it, first as a user, then as an admin.
+#[test]
+fn schemathesis_finds_the_hub_as_its_document_says() {
+    let hub = Hub::with(HubOptions::default().unlimited());
+    let made = hub.beside(&["user", "admin", "root"]);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let said =
+        python("schemathesis_run.py", &[&hub.address.to_string(), &token("alice", "alice"), &token("root", "root")]);
+    eprintln!("{said}");
+    assert_eq!(said.lines().last(), Some("ok"));
+}
+
 #[test]
 fn the_tutorial_s_page_in_a_browser() {
     let hub = Hub::with(HubOptions::default());

@@ -17,7 +17,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, History, Hub, HubOptions, PATIENCE, Postgres, Proxy};
+use crate::support::{Client, History, Hub, HubOptions, PATIENCE, Postgres, Proxy, token};
 
 const UNAVAILABLE_WITHIN: Duration = Duration::from_secs(5);
 const FLOW_WITHIN: Duration = Duration::from_secs(2);
@@ -263,5 +263,44 @@ async fn two_lanes_keep_each_room_s_order() {
     for n in 0..600 {
         let ack = client.until(|frame| frame["id"] == n).await;
         assert_eq!(ack["seq"], n / 6 + 1, "P3: {ack}");
+    }
+}
+
+/// What an admin does at one process is felt at another on the same database: P7, P8 with nothing between them but it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p8_acts_reach_other_processes_by_the_database() {
+    let url = Postgres::shared().database();
+    let [here, there] = [(); 2].map(|()| Hub::with(HubOptions::default().unlimited().set("database.url", &url)));
+    let admin = here.admin();
+    let mut disabled = there.client("eve").await;
+    assert_eq!(there.member("owner", "lobby").await.say("lobby", "hi").await["seq"], 1);
+    let mut banned = there.member("mallory", "lobby").await;
+    let mut closed = Client::open(&there.url("/ws"), Some(&token("bob", "bob"))).await.unwrap();
+    let session = closed.next().await["session"].as_str().unwrap().to_owned();
+    let within = |since: Instant| assert!(since.elapsed() < Duration::from_secs(2), "P8: after {:?}", since.elapsed());
+    let since = Instant::now();
+    assert_eq!(admin.post("/api/admin/users/eve/disable", &json!({})).status, 200);
+    assert_eq!(disabled.closed().await.unwrap().code, 4501);
+    within(since);
+    assert_eq!(there.api("eve").get("/api/me").refusal(), (403, "forbidden"));
+    let since = Instant::now();
+    let asked = admin.post(&format!("/api/admin/sessions/{session}/close"), &json!({}));
+    assert_eq!((asked.status, &asked.body["closed"]), (202, &json!(false)));
+    assert_eq!(closed.closed().await.unwrap().code, 4505);
+    within(since);
+    let since = Instant::now();
+    assert_eq!(admin.put("/api/rooms/lobby/bans/mallory", &json!({})).status, 200);
+    while banned.say("lobby", "?").await["code"] != "not_joined" {
+        within(since);
+    }
+    // A ticket is good once, whichever process it is shown to.
+    for _ in 0..10 {
+        let ticket = here.api("alice").post("/api/ws-ticket", &json!({})).body["ticket"].as_str().unwrap().to_owned();
+        let open = async |hub: &Hub| {
+            let mut socket = Client::open(&hub.url(&format!("/ws?ticket={ticket}")), None).await.unwrap();
+            socket.next().await["type"] == "hello"
+        };
+        let (one, other) = tokio::join!(open(&here), open(&there));
+        assert!(one ^ other, "P8: a ticket opened {} sockets", u8::from(one) + u8::from(other));
     }
 }

@@ -13,7 +13,7 @@ pub struct Model {
     pub user_id: String,
     /// Their name, as the token had it.
     pub name: String,
-    /// The token's id, by which it may be revoked.
+    /// A hash of the token's id, by which it may be revoked.
     pub jti: Option<String>,
     /// When the token was issued.
     pub issued_at: Option<ChronoDateTimeUtc>,

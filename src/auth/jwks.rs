@@ -66,13 +66,17 @@ impl Jwks {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// After a token with an unknown `kid`: fetches, unless that was done within the last minute.
-    pub(super) async fn refetch(self: &Arc<Self>) {
+    /// After a token with an unknown `kid`: fetches, unless that was done within the last minute. Says whether the keys are
+    /// fresh.
+    pub(super) async fn refetch(self: &Arc<Self>) -> bool {
+        let came = Instant::now();
         let mut asked = self.asked.lock().await;
         if asked.is_none_or(|at| at.elapsed() >= PAUSE) {
             *asked = Some(Instant::now());
             self.fetch().await;
         }
+        // Another may have fetched while this one waited for its turn.
+        asked.is_some_and(|at| at >= came)
     }
 
     /// Keeps the keys fresh, for ever.
@@ -116,7 +120,7 @@ impl Jwks {
 pub(super) fn address_fault(config: &Config) -> Option<&'static str> {
     let url = &config.auth.jwks_url;
     let host = |rest: &str| rest.split(['/', ':']).next().map(str::to_owned).unwrap_or_default();
-    match url.split_once("://") {
+    match url.split_once("://").filter(|_| !url.contains('@')) {
         Some(("https", rest)) if !host(rest).is_empty() => None,
         Some(("http", rest)) if matches!(host(rest).as_str(), "127.0.0.1" | "localhost") => None,
         Some(("http", _)) if config.server.profile == Profile::Dev => None,

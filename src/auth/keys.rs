@@ -1,5 +1,5 @@
-//! The app's keys: secrets, or public keys from a file or an address (`jwks`), each with what a token by it must be. Algorithms are fixed by the
-//! config and never read from the token; a `kid` is looked up exactly and means nothing else.
+//! The app's keys: secrets, or public keys from a file or an address (`jwks`), each with what a token by it must be.
+//! Algorithms are fixed by the config and never read from the token; a `kid` is looked up exactly and means nothing else.
 
 use std::{fs, io, sync::Arc};
 

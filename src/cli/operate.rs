@@ -19,6 +19,8 @@ use crate::{
     store::{NewRoom, RoomKind, Store, User},
 };
 
+/// Who does it, in the record of acts.
+const CLI: &str = "cli";
 /// Rows read at once.
 const PAGE: u64 = 500;
 
@@ -38,9 +40,27 @@ pub(super) enum UserCommand {
     Admin {
         /// The user's id, such as 7 or hub:alice.
         id: String,
-        /// Take the right away again. Open sessions keep it until they end.
+        /// Take the right away again. Open sessions are closed and come back.
         #[arg(long)]
         revoke: bool,
+    },
+    /// Let a user do nothing: open sessions end within a second.
+    Disable {
+        /// The user's id.
+        id: String,
+        /// Why, for the record.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Let a disabled user in again.
+    Enable {
+        /// The user's id.
+        id: String,
+    },
+    /// Let a user's tokens count again that were revoked by their time, such as those that don't say when they were issued.
+    Unrevoke {
+        /// The user's id.
+        id: String,
     },
 }
 
@@ -73,6 +93,20 @@ pub(super) async fn user(config: &Config, command: UserCommand) -> Result<(), Cl
         UserCommand::Create { name, admin } => create_user(&store, &name, admin).await,
         UserCommand::List => list_users(&store).await,
         UserCommand::Admin { id, revoke } => make_admin(&store, &id, !revoke).await,
+        UserCommand::Disable { id, reason } => {
+            let id = user_id(&id)?;
+            let there = store.set_disabled(&id, true, true, reason.as_deref(), CLI).await.map_err(AppError::from);
+            said(there?, &id, "is disabled")
+        }
+        UserCommand::Enable { id } => {
+            let id = user_id(&id)?;
+            let there = store.set_disabled(&id, false, false, None, CLI).await.map_err(AppError::from);
+            said(there?, &id, "is enabled")
+        }
+        UserCommand::Unrevoke { id } => {
+            let id = user_id(&id)?;
+            said(store.unrevoke(&id, CLI).await.map_err(AppError::from)?, &id, "may use tokens of any time")
+        }
     };
     store.close().await;
     done
@@ -93,7 +127,7 @@ async fn create_user(store: &Store, name: &str, admin: bool) -> Result<(), CliEr
         return Err(CliError::Refused(format!("{id} is there already")));
     }
     if admin {
-        store.set_admin(&id, true, "cli").await.map_err(AppError::from)?;
+        store.set_admin(&id, true, CLI).await.map_err(AppError::from)?;
     }
     super::print(&format!("made {id}{}", if admin { ", an admin" } else { "" }))
 }
@@ -127,10 +161,16 @@ async fn make_admin(store: &Store, id: &str, admin: bool) -> Result<(), CliError
     let id = user_id(id)?;
     // An app's user may be made an admin before they ever come.
     let there = store.user_by_id(&id, admin).await.map_err(AppError::from)?;
-    if there.is_none() || !store.set_admin(&id, admin, "cli").await.map_err(AppError::from)? {
+    let made = there.is_some() && store.set_admin(&id, admin, CLI).await.map_err(AppError::from)?;
+    said(made, &id, if admin { "is an admin" } else { "is no admin" })
+}
+
+/// What became of a change of a user.
+fn said(there: bool, id: &UserId, what: &str) -> Result<(), CliError> {
+    if !there {
         return Err(CliError::Refused(format!("nobody has the id {id}; `hubbub user list` shows who was seen")));
     }
-    super::print(&format!("{id} is {}", if admin { "an admin" } else { "no admin" }))
+    super::print(&format!("{id} {what}"))
 }
 
 pub(super) async fn room(config: &Config, command: RoomCommand) -> Result<(), CliError> {

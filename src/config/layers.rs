@@ -335,6 +335,11 @@ impl Layers {
                 server.echo && server.profile == Profile::Production,
                 "is for conformance tests, not for production",
             ),
+            (
+                "auth.max_token_lifetime",
+                (Duration::from_nanos(1)..config.accounts.access_lifetime).contains(&config.auth.max_token_lifetime),
+                "must be 0s, or not shorter than `accounts.access_lifetime`",
+            ),
             ("limits.sessions", (1..10).contains(&limits.sessions), "must be 0, or at least 10"),
             ("auth.user_claim", config.auth.user_claim.is_empty(), "must name a claim"),
             ("log.level", EnvFilter::try_new(&config.log.level).is_err(), "must be a level, or directives of levels"),

@@ -121,8 +121,10 @@ impl ResponseError for AccountError {
             Self::Throttled(wait_ms) => {
                 response.insert_header((header::RETRY_AFTER, wait_ms.div_ceil(1_000)));
             }
-            Self::Later(_) => drop(response.insert_header((header::RETRY_AFTER, 1))),
-            Self::Fields(_) | Self::NoJson | Self::Closed => {}
+            Self::Later(WireError { retry_after_ms: Some(ms), .. }) => {
+                response.insert_header((header::RETRY_AFTER, ms.div_ceil(1_000)));
+            }
+            Self::Later(_) | Self::Fields(_) | Self::NoJson | Self::Closed => {}
         }
         let mut response = response.json(self.body());
         response.extensions_mut().insert(self.code());

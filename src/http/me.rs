@@ -1,4 +1,5 @@
-//! `POST /api/ws-ticket`: what opens one socket. `GET /api/me`: who the token says one is. `GET /api/me/rooms`: the rooms that one is a member of, and what is unread.
+//! `POST /api/ws-ticket`: what opens one socket.
+//! `GET /api/me`: who the token says one is. `GET /api/me/rooms`: the rooms that one is a member of, and what is unread.
 
 use actix_web::{HttpRequest, HttpResponse, Responder, web};
 use serde_json::json;

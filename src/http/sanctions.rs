@@ -10,7 +10,7 @@ use super::{
     extract::{Admin, Body, PathUser, number, page_limit},
 };
 use crate::{
-    config::UsersPolicy,
+    config::{DatabaseUrl, UsersPolicy},
     protocol::{ErrorCode, Timestamp, UserId, WireError},
     server::SessionId,
     store::{Revoke, RevokeError},
@@ -78,7 +78,7 @@ async fn set_disabled(
     if disabled && user == admin.id {
         return Err(WireError::forbidden("nobody can disable themselves").into());
     }
-    let make = worker.config.auth.users == UsersPolicy::Any;
+    let make = disabled && worker.config.auth.users == UsersPolicy::Any;
     if !worker.store.set_disabled(&user, disabled, make, reason, admin.id.as_str()).await? {
         return Err(user_not_found().into());
     }
@@ -144,7 +144,8 @@ pub(super) async fn sessions(
     Ok(HttpResponse::Ok().json(json!({"sessions": sessions})))
 }
 
-/// `POST /api/admin/sessions/{session}/close`: with 4505, so that its client does not come back by itself.
+/// `POST /api/admin/sessions/{session}/close`: with 4505, so that its client does not come back by itself. 202 where it may
+/// be on another node.
 pub(super) async fn close_session(
     Admin(admin): Admin,
     path: web::Path<String>,
@@ -152,11 +153,15 @@ pub(super) async fn close_session(
 ) -> Result<HttpResponse, ApiError> {
     let nowhere = || WireError::new(ErrorCode::NotFound, "no such session");
     let session = SessionId::parse(&path).ok_or_else(nowhere)?;
-    if !worker.handle.close_session(session).await? {
+    let closed = worker.handle.close_session(session).await?;
+    let others = matches!(worker.config.database.url, DatabaseUrl::Postgres(_));
+    if !closed && !others {
         return Err(nowhere().into());
     }
+    // Other nodes learn it from the record.
     worker.store.note_closed_session(&session.to_string(), admin.id.as_str()).await?;
-    Ok(HttpResponse::Ok().json(json!({"session": session.to_string(), "closed": true})))
+    let mut answer = if closed { HttpResponse::Ok() } else { HttpResponse::Accepted() };
+    Ok(answer.json(json!({"session": session.to_string(), "closed": closed})))
 }
 
 #[derive(Deserialize)]

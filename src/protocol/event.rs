@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytestring::ByteString;
-use chrono::{DateTime, SecondsFormat, SubsecRound, Utc};
+use chrono::{DateTime, Datelike, SecondsFormat, SubsecRound, Utc};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
@@ -19,9 +19,10 @@ impl Timestamp {
         Utc::now().into()
     }
 
-    /// Reads what RFC 3339 calls a date-time.
+    /// Reads what RFC 3339 calls a date-time, in the years that it can also write.
     pub fn parse(text: &str) -> Option<Self> {
-        DateTime::parse_from_rfc3339(text).ok().map(|at| at.to_utc().into())
+        let at = DateTime::parse_from_rfc3339(text).ok()?.to_utc();
+        (0..=9_999).contains(&at.year()).then(|| at.into())
     }
 
     /// The moment as the database's type.

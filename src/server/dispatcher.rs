@@ -17,7 +17,7 @@ use super::{
     Lifeline, Outbox, SessionId, WorkerId,
     chat_server::ChatServer,
     messages::{
-        Attach, Audience, CloseSession, Deliver, Detach, Detached, Enforce, FellBehind, Guests, Holder, Notify, Opened,
+        Attach, Audience, CloseSession, Deliver, Detach, Detached, Enforce, FellBehind, Holder, Notify, Opened,
         Register, Retain, SessionSummary, SessionsOf, StopSessions, ToSession, Unregister, WhoIsHere,
     },
     watch::Watch,
@@ -35,6 +35,8 @@ pub(super) struct Local {
     pub(super) lifeline: Option<Lifeline>,
     /// Whether its socket was shut from outside.
     pub(super) cut: Cell<bool>,
+    /// Whether it must bring a token in time.
+    pub(super) awaits_token: bool,
     /// None before it is authenticated.
     pub(super) holder: RefCell<Option<Holder>>,
     pub(super) opened: Instant,
@@ -134,9 +136,10 @@ impl Actor for Dispatcher {
 impl Handler<Opened> for Dispatcher {
     type Result = ();
 
-    fn handle(&mut self, Opened { session, recipient, outbox, lifeline }: Opened, _: &mut Context<Self>) {
+    fn handle(&mut self, opened: Opened, _: &mut Context<Self>) {
+        let Opened { session, recipient, outbox, lifeline, awaits_token } = opened;
         let (holder, opened, since) = (RefCell::new(None), Instant::now(), self.watch.tick());
-        let local = Local { recipient, outbox, lifeline, cut: Cell::new(false), holder, opened, since };
+        let local = Local { recipient, outbox, lifeline, cut: Cell::new(false), awaits_token, holder, opened, since };
         self.sessions.insert(session, (Rc::new(local), HashSet::new()));
     }
 }
@@ -277,7 +280,8 @@ impl Handler<Retain> for Dispatcher {
         for session in &gone {
             let Some((local, rooms)) = self.sessions.get_mut(session) else { continue };
             // The Outbox says it, whether or not there is a place to wake the session at once.
-            local.outbox.remove(&room, matches!(guests, Guests::AllBut(_)));
+            let banned = local.user().is_some_and(|user| guests.banned.contains(&user.key));
+            local.outbox.remove(&room, banned);
             drop(local.recipient.try_send(ToSession::Look));
             rooms.remove(&room);
             self.detach(*session, &room);

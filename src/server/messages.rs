@@ -62,6 +62,8 @@ pub struct Opened {
     pub outbox: Arc<Outbox>,
     /// By which it can be shut from outside.
     pub lifeline: Option<Lifeline>,
+    /// Whether it must bring a token in time.
+    pub awaits_token: bool,
 }
 
 /// A session is authenticated, for the first time or with a new token.
@@ -165,20 +167,17 @@ pub(super) struct Retain {
 
 /// Who may be in a room, beside admins.
 #[derive(Clone, Debug)]
-pub(super) enum Guests {
-    /// These.
-    Members(Arc<HashSet<UserKey>>),
-    /// All but these.
-    AllBut(Arc<HashSet<UserKey>>),
+pub(super) struct Guests {
+    /// In a private room these alone.
+    pub(super) members: Option<Arc<HashSet<UserKey>>>,
+    /// Never these.
+    pub(super) banned: Arc<HashSet<UserKey>>,
 }
 
 impl Guests {
     pub(super) fn admit(&self, user: &User) -> bool {
-        user.admin
-            || match self {
-                Self::Members(members) => members.contains(&user.key),
-                Self::AllBut(banned) => !banned.contains(&user.key),
-            }
+        let member = self.members.as_ref().is_none_or(|members| members.contains(&user.key));
+        user.admin || (member && !self.banned.contains(&user.key))
     }
 }
 

@@ -118,12 +118,12 @@ impl Outbox {
         if self.urgent.load(Ordering::Relaxed) { self.aside().closing.map(|(code, _)| code) } else { None }
     }
 
-    /// For how many ticks it has not done so.
-    pub(super) fn closing_for(&self, tick: u32) -> Option<u32> {
+    /// With which code, and for how many ticks it has not done so.
+    pub(super) fn closing_for(&self, tick: u32) -> Option<(CloseCode, u32)> {
         if !self.urgent.load(Ordering::Relaxed) {
             return None;
         }
-        self.aside().closing.map(|(_, since)| tick.saturating_sub(since))
+        self.aside().closing.map(|(code, since)| (code, tick.saturating_sub(since)))
     }
 
     /// Frames that are queued.

@@ -134,11 +134,11 @@ impl Room {
         let RoomRow { key, kind, rights, epoch, first, members, bans, .. } = row;
         (self.key, self.kind, self.rights, self.epoch, self.first) = (Some(key), kind, rights, epoch, first);
         (self.members, self.bans) = (members, bans);
-        match (newer, self.is_private(), self.bans.is_empty()) {
-            (true, true, _) => Some(Guests::Members(Arc::new(self.members.clone()))),
-            (true, false, false) => Some(Guests::AllBut(Arc::new(self.bans.keys().copied().collect()))),
-            _ => None,
-        }
+        let restricted = self.is_private() || !self.bans.is_empty();
+        (newer && restricted).then(|| Guests {
+            members: self.is_private().then(|| Arc::new(self.members.clone())),
+            banned: Arc::new(self.bans.keys().copied().collect()),
+        })
     }
 
     /// Whether only members may be in it.

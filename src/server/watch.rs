@@ -84,8 +84,10 @@ impl Dispatcher {
 
     fn look_at(&self, local: &Local, now: Instant) {
         let (watch, tick) = (&self.watch, self.watch.tick());
-        if let Some(since) = local.outbox.closing_for(tick) {
-            if since >= ticks(LAST_WORDS) {
+        if let Some((code, since)) = local.outbox.closing_for(tick) {
+            // Messages may be about to be stored, whose acks it waits for.
+            let patience = if code == CloseCode::Drain { watch.stalled_timeout } else { ticks(LAST_WORDS) };
+            if since >= patience {
                 self.evict(local, "did not close");
             }
             return;
@@ -96,7 +98,7 @@ impl Dispatcher {
         let open_for = tick.saturating_sub(local.since);
         let mut holder = local.holder.borrow_mut();
         let Some(holder) = holder.as_mut() else {
-            if open_for >= watch.auth_timeout {
+            if local.awaits_token && open_for >= watch.auth_timeout {
                 local.close(CloseCode::AuthTimeout, tick);
             }
             return;

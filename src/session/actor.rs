@@ -387,6 +387,7 @@ impl Actor for Session {
             recipient: ctx.address().recipient(),
             outbox: Arc::clone(&self.outbox),
             lifeline: self.holds.lifeline.take(),
+            awaits_token: matches!(self.entrance, Entrance::AwaitsToken),
         };
         #[expect(clippy::disallowed_methods, reason = "one for each session, to its own thread")]
         self.worker.dispatcher.do_send(opened);

@@ -111,13 +111,15 @@ impl Session {
                 }
                 Err(error) => {
                     session.forget(&room);
-                    // A plain session is in its one room or has nothing to be open for.
-                    let plain = (session.dialect != Dialect::Native).then_some(error.retryable);
+                    let code = match error.code {
+                        ErrorCode::Banned => CloseCode::Banned,
+                        _ if error.retryable => CloseCode::Unavailable,
+                        _ => CloseCode::Policy,
+                    };
                     session.refuse(id, error, ctx);
-                    match plain {
-                        None => {}
-                        Some(true) => session.close(CloseCode::Unavailable, 0, ctx),
-                        Some(false) => session.close(CloseCode::Policy, 0, ctx),
+                    // A plain session is in its one room or has nothing to be open for.
+                    if session.dialect != Dialect::Native {
+                        session.close(code, 0, ctx);
                     }
                 }
             },

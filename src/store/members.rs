@@ -275,7 +275,7 @@ async fn put(
     let old = role_of(transaction, key, user).await?;
     let wanted = role.or(old).unwrap_or(Role::Member);
     if super::bans::is_banned(transaction, key, user).await? {
-        return Err(if myself { ChangeError::Forbidden("you are banned from this room") } else { ChangeError::Banned });
+        return Err(ChangeError::Banned);
     }
     match old {
         Some(old) if old == wanted => return Ok(Changed::Nothing { role: Some(old) }),

@@ -8,8 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chrono::DateTime;
-use entity::revocation;
+use chrono::{DateTime, Utc};
+use entity::{revocation, user};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, Condition, DbErr, EntityTrait, PaginatorTrait, QueryFilter, TransactionTrait,
     sea_query::OnConflict,
@@ -34,6 +34,17 @@ impl TokenMark {
     /// The token's `jti`, and its `iat` in seconds.
     pub fn new(jti: Option<&str>, issued_at: Option<i64>) -> Self {
         Self { jti: jti.map(hash), issued_at }
+    }
+
+    /// As a ticket keeps it.
+    pub(super) fn parts(self) -> (Option<String>, Option<DateTime<Utc>>) {
+        let issued_at = self.issued_at.and_then(|second| DateTime::from_timestamp(second, 0));
+        (self.jti.map(|jti| format!("{jti:032x}")), issued_at)
+    }
+
+    pub(super) fn of_parts(jti: Option<&str>, issued_at: Option<DateTime<Utc>>) -> Self {
+        let jti = jti.and_then(|jti| u128::from_str_radix(jti, 16).ok());
+        Self { jti, issued_at: issued_at.as_ref().map(DateTime::timestamp) }
     }
 
     /// Whether it was issued up to this second. A token that does not say when counts as old.
@@ -140,7 +151,13 @@ impl Store {
         let at = disabled.then(|| super::now().to_utc());
         let act = Act::by(actor, if disabled { "disable" } else { "enable" });
         let act = if let Some(reason) = reason { act.with(json!({"reason": reason})) } else { act };
-        Ok(self.change_user(id, make, act, |row| row.disabled_at = Set(at)).await?.is_some())
+        Ok(self.change_user(id, make, act, |_, row| row.disabled_at = Set(at)).await?.is_some())
+    }
+
+    /// Takes back a revocation of tokens by their time; `false` where there is no such user.
+    pub async fn unrevoke(&self, id: &UserId, actor: &str) -> Result<bool, StoreError> {
+        let act = Act::by(actor, "unrevoke");
+        Ok(self.change_user(id, false, act, |_, row| row.revoked_before = Set(None)).await?.is_some())
     }
 
     /// Revokes a user's tokens.
@@ -148,7 +165,9 @@ impl Store {
         let made = match what {
             Revoke::IssuedBefore(before) => {
                 let act = Act::by(actor, "revoke").with(json!({"issued_before": before}));
-                self.change_user(id, make, act, |row| row.revoked_before = Set(Some(before.to_utc()))).await?
+                // What was revoked stays revoked.
+                let later = |old: &user::Model| old.revoked_before.max(Some(before.to_utc()));
+                self.change_user(id, make, act, |old, row| row.revoked_before = Set(later(old))).await?
             }
             Revoke::Token { jti, until } => {
                 if self.sanctions.lock().tokens.len() >= self.sanctions.most {

@@ -6,7 +6,7 @@ use entity::ticket;
 use sea_orm::{ActiveValue::Set, ColumnTrait, DbErr, EntityTrait, QueryFilter};
 use sha2::{Digest, Sha256};
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, TokenMark};
 use crate::protocol::UserId;
 
 /// How long a ticket is good for.
@@ -19,10 +19,8 @@ pub struct Ticket {
     pub user_id: UserId,
     /// Their name.
     pub name: String,
-    /// The token's id.
-    pub jti: Option<String>,
-    /// When the token was issued.
-    pub issued_at: Option<DateTime<Utc>>,
+    /// What the token can be revoked by.
+    pub mark: TokenMark,
     /// When the token ends.
     pub expires_at: DateTime<Utc>,
 }
@@ -32,12 +30,13 @@ impl Store {
     pub async fn issue_ticket(&self, ticket: Ticket) -> Result<(String, i64), StoreError> {
         let text = format!("{:032x}", rand::random::<u128>());
         let now = super::now().to_utc();
+        let (jti, issued_at) = ticket.mark.parts();
         let row = ticket::ActiveModel {
             hash: Set(hash(&text)),
             user_id: Set(ticket.user_id.as_str().to_owned()),
             name: Set(ticket.name),
-            jti: Set(ticket.jti),
-            issued_at: Set(ticket.issued_at),
+            jti: Set(jti),
+            issued_at: Set(issued_at),
             expires_at: Set(ticket.expires_at),
             until: Set(now + LIFETIME),
         };
@@ -64,8 +63,7 @@ impl Store {
             Some(Ticket {
                 user_id: UserId::parse(&row.user_id)?,
                 name: row.name,
-                jti: row.jti,
-                issued_at: row.issued_at,
+                mark: TokenMark::of_parts(row.jti.as_deref(), row.issued_at),
                 expires_at: row.expires_at,
             })
         }))

@@ -174,7 +174,7 @@ impl Store {
     pub async fn set_admin(&self, id: &UserId, admin: bool, actor: &str) -> Result<bool, StoreError> {
         let role = if admin { ADMIN } else { USER };
         let action = if admin { "make_admin" } else { "unmake_admin" };
-        let set = |row: &mut user::ActiveModel| row.role = Set(role.to_owned());
+        let set = |_: &user::Model, row: &mut user::ActiveModel| row.role = Set(role.to_owned());
         Ok(self.change_user(id, false, Act::by(actor, action), set).await?.is_some())
     }
 
@@ -184,16 +184,18 @@ impl Store {
         id: &UserId,
         make: bool,
         act: Act<'_>,
-        set: impl FnOnce(&mut user::ActiveModel),
+        set: impl FnOnce(&user::Model, &mut user::ActiveModel),
     ) -> Result<Option<UserKey>, StoreError> {
         self.within(async {
             let transaction = self.write.begin_with_options(super::immediate()).await?;
-            let Some(key) = find_or_make(&transaction, id, make).await? else {
+            let made = find_or_make(&transaction, id, make).await?;
+            let find = user::Entity::find().filter(user::Column::ExternalId.eq(id.as_str())).lock_exclusive();
+            let (Some(key), Some(old)) = (made, find.one(&transaction).await?) else {
                 transaction.rollback().await?;
                 return Ok(None);
             };
             let mut row = user::ActiveModel { id: Unchanged(key.0), ..Default::default() };
-            set(&mut row);
+            set(&old, &mut row);
             if row.is_changed() {
                 row.update(&transaction).await?;
             }
