@@ -68,3 +68,22 @@ fn every_promise_has_a_test_that_bears_its_name_and_says_how_it_fails() {
         assert!(tests.contains(&format!("({promise}")), "{promise} was never seen to fail");
     }
 }
+
+/// The threat model's proofs are there.
+#[test]
+fn every_test_that_the_threat_model_names_is_there() {
+    let page = include_str!("../SECURITY.md");
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let mut proofs = 0;
+    for (module, function) in page.split('`').filter_map(|word| word.split_once("::")) {
+        let files = [tests.join(format!("{module}.rs")), tests.join(format!("attacks/{module}.rs"))];
+        let text = files.iter().find_map(|file| fs::read_to_string(file).ok());
+        let text = text.unwrap_or_else(|| panic!("SECURITY.md names {module}, which is no file of tests"));
+        assert!(text.contains(&format!("fn {function}(")), "SECURITY.md names {module}::{function}, which is no test");
+        proofs += 1;
+    }
+    let threats = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| **")).count() - 1;
+    let without = page.lines().filter(|line| line.starts_with("| ") && !line.contains("::")).count();
+    assert!(proofs > threats && threats > 20, "{proofs} proofs of {threats} threats");
+    assert_eq!(without, 6 + 1, "a threat without a proof: only the headings have none");
+}

@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Map, Value, json};
 
-use crate::support::{Answer, Api, Hub, HubOptions};
+use crate::support::{Answer, Api, Hub, HubOptions, on_postgres};
 
 /// The document, and which of its answers were seen.
 struct Contract {
@@ -328,7 +328,9 @@ async fn every_operation_is_called_and_answers_as_it_is_described() {
     for (method, path) in contract.operations() {
         for status in contract.answers(&method, &path).keys().filter(|status| status.starts_with('2')) {
             let seen = contract.seen.contains(&(format!("{method} {path}"), status.clone()));
-            assert!(seen, "{method} {path}: never answered {status}");
+            // Only on a database that several nodes may share may a session be on another one.
+            let elsewhere = status == "202" && !on_postgres();
+            assert!(seen || elsewhere, "{method} {path}: never answered {status}");
         }
     }
     assert!(contract.seen.len() >= 60, "only {} answers were seen", contract.seen.len());

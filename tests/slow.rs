@@ -98,3 +98,22 @@ async fn a_client_that_takes_nothing_is_cut() {
     assert!(hub.log().contains("sessions=0"), "the deaf client's session is still there after {:?}", start.elapsed());
     drop(deaf);
 }
+
+/// It takes a byte now and then, so that the kernel never gives up on it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p6_a_client_that_trickles_is_shut_and_nobody_else_notices() {
+    let hub = Hub::with(small_queues().set("limits.stalled_timeout", "2s"));
+    let trickling = cramped_member(&hub, "trickling").await;
+    let mut quick = hub.member("quick", "lobby").await;
+    let reading = tokio::spawn(async move {
+        for seq in 1..=400 {
+            assert_eq!(quick.message().await["seq"], seq, "the quick one lagged");
+        }
+    });
+    let shut = tokio::spawn(trickling.is_shut(Duration::from_secs(10), Some(Duration::from_millis(50))));
+    flood(&hub, 400).await;
+    reading.await.unwrap();
+    shut.await.unwrap();
+    let admin = hub.admin();
+    assert_eq!(admin.get("/api/admin/stats").body["sessions"]["evicted_total"], 1);
+}
