@@ -48,8 +48,6 @@ const LOOK: Duration = Duration::from_millis(20);
 const TELL_AGAIN: Duration = Duration::from_millis(500);
 /// Time for a request's head to come whole: a client that sends a byte now and then is answered 408.
 const REQUEST_HEAD: Duration = Duration::from_secs(5);
-/// After its last answer a connection is read on for so long, so that the client gets to see it.
-const LINGER: Duration = Duration::from_millis(500);
 /// Connections of a worker beside those of its sessions.
 const SPARE_CONNECTIONS: usize = 1_024;
 /// What the very end may take: requests under way, and the database's files.
@@ -214,7 +212,6 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
     .workers(workers)
     .max_connections(connections)
     .client_request_timeout(REQUEST_HEAD)
-    .client_disconnect_timeout(LINGER)
     .disable_signals()
     .shutdown_timeout(LAST.as_secs())
     .on_connect(move |socket, data: &mut Extensions| guard_socket(socket, data, send_buffer, stalled))

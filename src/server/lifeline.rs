@@ -16,6 +16,12 @@ impl Lifeline {
         Ok(Self(Arc::new(SockRef::from(stream).try_clone()?)))
     }
 
+    /// Hears nothing more: both sides have said goodbye, and the connection closes when its last bytes are written, not after
+    /// actix's wait for a client that is to close it (RFC 6455 section 5.5.1: the server does, at once).
+    pub fn hang_up(&self) {
+        drop(self.0.shutdown(Shutdown::Read));
+    }
+
     /// Ends the connection at once; what was not sent is given up, or the kernel would go on sending it to a client that
     /// takes a byte a second.
     pub(super) fn cut(&self) {

@@ -115,6 +115,8 @@ pub(super) struct Session {
     /// The close code that waits for what is under way.
     pub(super) closing: Option<CloseCode>,
     closed: bool,
+    /// Whether the client has said goodbye.
+    parted: bool,
 }
 
 impl Session {
@@ -150,6 +152,7 @@ impl Session {
             token_ends: Instant::now(),
             closing: None,
             closed: false,
+            parted: false,
         }
     }
 
@@ -386,7 +389,7 @@ impl Actor for Session {
             session: self.id,
             recipient: ctx.address().recipient(),
             outbox: Arc::clone(&self.outbox),
-            lifeline: self.holds.lifeline.take(),
+            lifeline: self.holds.lifeline.clone(),
             awaits_token: matches!(self.entrance, Entrance::AwaitsToken),
         };
         #[expect(clippy::disallowed_methods, reason = "one for each session, to its own thread")]
@@ -403,6 +406,9 @@ impl Actor for Session {
     }
 
     fn stopped(&mut self, _: &mut Ctx) {
+        if let Some(lifeline) = self.holds.lifeline.take().filter(|_| self.parted) {
+            lifeline.hang_up();
+        }
         self.worker.stats.sessions.sub(1);
         if self.user_seat.is_some() {
             self.dialect_gauge().sub(1);
@@ -431,6 +437,7 @@ impl StreamHandler<Result<ws::Message, ProtocolError>> for Session {
             // The peer's code is sent back (RFC 6455 section 5.5.1).
             Ok(ws::Message::Close(reason)) => {
                 self.closing = Some(CloseCode::Normal);
+                self.parted = true;
                 self.end(reason.map(|reason| CloseReason { code: reason.code, description: None }), ctx);
             }
             Ok(ws::Message::Continuation(item)) => match self.fragments.take(item, most, most_bytes) {
