@@ -154,7 +154,7 @@ impl Worker {
             jti: ticket.jti,
             issued_at: ticket.issued_at.map(|at| at.timestamp()),
         };
-        if who.expires_in().is_zero() {
+        if who.is_over() {
             return Err(TokenError::Expired.into());
         }
         self.admit(who).await

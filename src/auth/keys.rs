@@ -15,7 +15,7 @@ use super::{
 use crate::config::{AuthConfig, Config, Secret};
 
 /// Clocks of two machines differ; simplejwt allows nothing, jsonwebtoken's default is a minute.
-const LEEWAY_S: u64 = 5;
+pub(super) const LEEWAY_S: u64 = 5;
 
 /// Why there is no key to start with. The messages are for whoever starts the hub.
 #[derive(Debug, thiserror::Error)]

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::{
     AppKeys, OwnKey, TokenKind,
-    keys::{AppKey, KeyStore},
+    keys::{AppKey, KeyStore, LEEWAY_S},
 };
 use crate::{config::AuthConfig, protocol::UserId};
 
@@ -51,6 +51,12 @@ impl Identity {
     /// What is left to the token.
     pub fn expires_in(&self) -> Duration {
         self.expires.duration_since(SystemTime::now()).unwrap_or_default()
+    }
+
+    /// Whether the token would be refused by now as expired.
+    pub fn is_over(&self) -> bool {
+        let end = self.expires.checked_add(Duration::from_secs(LEEWAY_S));
+        end.is_some_and(|end| end < SystemTime::now())
     }
 }
 
