@@ -32,6 +32,7 @@ mod room_log;
 mod slow;
 mod stop;
 mod support;
+mod token_ways;
 mod tokens;
 mod tokens_by_key;
 mod unavailable;
