@@ -32,6 +32,7 @@ mod room_log;
 mod slow;
 mod stop;
 mod support;
+mod tickets;
 mod token_ways;
 mod tokens;
 mod tokens_by_key;
