@@ -18,6 +18,7 @@ mod dataset;
 mod documents;
 mod durability;
 mod http_api;
+mod jwks;
 mod kill;
 mod members;
 mod native_dialect;
