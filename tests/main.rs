@@ -18,6 +18,7 @@ mod dataset;
 mod documents;
 mod durability;
 mod http_api;
+mod hygiene;
 mod jwks;
 mod kill;
 mod members;
