@@ -12,7 +12,7 @@ use actix::Addr;
 
 use crate::{
     admission::Admission,
-    auth::{Authenticator, Identity, OwnKey, Passwords, TokenError},
+    auth::{Authenticator, Identity, OwnKey, Passwords, TOKEN_LEEWAY, TokenError},
     config::{Config, UsersPolicy},
     protocol::{CloseCode, ErrorCode, UserId, WireError},
     server::{ChatServer, Dispatcher, ServerHandle, WorkerId},
@@ -148,8 +148,9 @@ impl Worker {
     /// Uses a ticket up and finds its user; it is as good as the token that it was given for.
     pub async fn sign_in_by_ticket(&self, ticket: &str) -> Result<SignedIn, SignInError> {
         let ticket = self.store.take_ticket(ticket).await?.ok_or(TokenError::Invalid)?;
-        let expires_in = SystemTime::from(ticket.expires_at).duration_since(SystemTime::now()).unwrap_or_default();
-        if expires_in.is_zero() {
+        let left = SystemTime::from(ticket.expires_at).duration_since(SystemTime::now());
+        let expires_in = left.as_ref().copied().unwrap_or_default();
+        if left.is_err_and(|late| late.duration() > TOKEN_LEEWAY) {
             return Err(TokenError::Expired.into());
         }
         self.admit(ticket.user_id, ticket.name.into(), expires_in, ticket.mark).await

@@ -1,20 +1,13 @@
 //! Tokens by configured algorithm and key: all twenty of the fixture end as they must, as PEM and as a JSON Web Key Set;
 //! issuer and audience; what is no key; and the config that docs/tokens.md gives for each identity provider.
 
-use std::{
-    collections::HashMap,
-    fs,
-    io::{Read, Write},
-    net::TcpListener,
-    process::Command,
-    thread,
-};
+use std::{collections::HashMap, fs};
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header, jwk::Jwk};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Api, Hub, HubOptions, SECRET};
+use crate::support::{Api, Hub, HubOptions, Provider, SECRET, made_key};
 
 fn fixture() -> Value {
     serde_json::from_str(include_str!("fixtures/tokens.json")).unwrap()
@@ -125,40 +118,12 @@ fn what_is_no_key_is_said_and_ends_with_78() {
     }
 }
 
-/// A key for this run alone.
-fn made_key(algorithm: &str, folder: &TempDir) -> EncodingKey {
-    let path = folder.path().join(algorithm);
-    let how: &[&str] = match algorithm {
-        "RS256" => &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
-        _ => &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
-    };
-    let made = Command::new("openssl").arg("genpkey").args(how).arg("-out").arg(&path).output().unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let pem = fs::read(path).unwrap();
-    if algorithm == "RS256" { EncodingKey::from_rsa_pem(&pem) } else { EncodingKey::from_ec_pem(&pem) }.unwrap()
-}
-
-/// The address of an identity provider that has this key set.
-fn provider_with(set: String) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for mut stream in listener.incoming().map_while(Result::ok) {
-            // A request of one packet, which ends with the test.
-            let read = stream.read(&mut [0; 4_096]);
-            let length = set.len();
-            drop(read.and_then(|_| write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{set}")));
-        }
-    });
-    format!("http://{address}/jwks.json")
-}
-
 /// The TOML blocks of docs/tokens.md by provider, each with a token as that provider makes it.
 #[tokio::test]
 async fn the_docs_config_of_each_identity_provider_takes_its_tokens() {
     let docs = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tokens.md")).unwrap();
     let folder = TempDir::new().unwrap();
-    let (rsa, ec) = (made_key("RS256", &folder), made_key("ES256", &folder));
+    let (rsa, ec) = (made_key("RS256"), made_key("ES256"));
     let jwk = |key: &EncodingKey, algorithm: Algorithm| {
         let mut jwk = Jwk::from_encoding_key(key, algorithm).unwrap();
         jwk.common.key_id = Some(format!("{algorithm:?}-test"));
@@ -168,7 +133,8 @@ async fn the_docs_config_of_each_identity_provider_takes_its_tokens() {
     let mut other = jwk(&rsa, Algorithm::RS256);
     (other["use"], other["alg"], other["kid"]) = (json!("enc"), json!("RSA-OAEP"), json!("enc-test"));
     let set = json!({"keys": [other, jwk(&rsa, Algorithm::RS256), jwk(&ec, Algorithm::ES256)]});
-    let provider_at = provider_with(set.to_string());
+    let provider = Provider::start(Provider::answer("200 OK", "", &set.to_string()));
+    let provider_at = format!("http://{}/jwks.json", provider.address);
     for (provider, key, claims, expected) in [
         (
             "Auth0",

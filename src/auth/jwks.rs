@@ -4,12 +4,14 @@
 //! there stay.
 
 use std::{
+    net::IpAddr,
     sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
 use jsonwebtoken::Algorithm;
 use tokio::{sync::Mutex, task::spawn_blocking, time::sleep};
+use ureq::http::Uri;
 
 use super::keys::{AppKey, app_keys, from_set};
 use crate::config::{AuthConfig, Config, Profile};
@@ -116,15 +118,25 @@ impl Jwks {
     }
 }
 
-/// What is wrong with the address of the keys, if anything.
+/// What is wrong with the address of the keys, if anything. It is read as the fetch will read it: what stands before an `@`
+/// looks like a host and is none.
 pub(super) fn address_fault(config: &Config) -> Option<&'static str> {
-    let url = &config.auth.jwks_url;
-    let host = |rest: &str| rest.split(['/', ':']).next().map(str::to_owned).unwrap_or_default();
-    match url.split_once("://").filter(|_| !url.contains('@')) {
-        Some(("https", rest)) if !host(rest).is_empty() => None,
-        Some(("http", rest)) if matches!(host(rest).as_str(), "127.0.0.1" | "localhost") => None,
-        Some(("http", _)) if config.server.profile == Profile::Dev => None,
-        Some(("http", _)) => Some("must be https: whoever is between could give the hub their own keys"),
-        _ => Some("must be an address such as https://example.com/.well-known/jwks.json"),
+    const NONE: &str = "must be an address such as https://example.com/.well-known/jwks.json";
+    let Ok(uri) = config.auth.jwks_url.parse::<Uri>() else { return Some(NONE) };
+    let Some(authority) = uri.authority() else { return Some(NONE) };
+    let host = authority.host();
+    if authority.as_str().contains('@') {
+        return Some("must hold no name and no password: it is logged");
+    }
+    if host.is_empty() || (authority.as_str() != host && authority.port().is_none()) {
+        return Some(NONE);
+    }
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    let local = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
+    match uri.scheme_str() {
+        Some("https") => None,
+        Some("http") if local || config.server.profile == Profile::Dev => None,
+        Some("http") => Some("must be https: whoever is between could give the hub their own keys"),
+        _ => Some(NONE),
     }
 }

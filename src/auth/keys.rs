@@ -1,7 +1,7 @@
 //! The app's keys: secrets, or public keys from a file or an address (`jwks`), each with what a token by it must be.
 //! Algorithms are fixed by the config and never read from the token; a `kid` is looked up exactly and means nothing else.
 
-use std::{fs, io, sync::Arc};
+use std::{fs, io, sync::Arc, time::Duration};
 
 use jsonwebtoken::{
     Algorithm, AlgorithmFamily, DecodingKey, Validation,
@@ -15,7 +15,7 @@ use super::{
 use crate::config::{AuthConfig, Config, Secret};
 
 /// Clocks of two machines differ; simplejwt allows nothing, jsonwebtoken's default is a minute.
-const LEEWAY_S: u64 = 5;
+pub const TOKEN_LEEWAY: Duration = Duration::from_secs(5);
 
 /// Why there is no key to start with. The messages are for whoever starts the hub.
 #[derive(Debug, thiserror::Error)]
@@ -145,7 +145,7 @@ pub(super) fn app_keys(keys: Keys, algorithms: &[Algorithm], config: &AuthConfig
 pub(super) fn validation(algorithms: &[Algorithm], issuer: &str, audience: &[String]) -> Validation {
     let mut validation = Validation::new(Algorithm::HS256);
     validation.algorithms = algorithms.to_vec();
-    validation.leeway = LEEWAY_S;
+    validation.leeway = TOKEN_LEEWAY.as_secs();
     validation.validate_nbf = true;
     let mut required = vec!["exp"];
     if !issuer.is_empty() {

@@ -8,7 +8,7 @@ mod passwords;
 mod secret;
 mod token;
 
-pub use keys::{AppKeys, KeyError, check_keys};
+pub use keys::{AppKeys, KeyError, TOKEN_LEEWAY, check_keys};
 pub use own::{OWN_KEY_SETTING, OwnKey, TokenKind, mint};
 pub use passwords::{Passwords, PasswordsBusy};
 pub use secret::{kept_secret, make_secret};

@@ -152,8 +152,9 @@ impl<T: DeserializeOwned> Body<T> {
         let _: HashMap<String, IgnoredAny> = object(&self.text)?;
         serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(&self.text)).map_err(|error| {
             let why = error.inner().to_string();
-            // The JSON itself was found good above.
+            // The JSON itself was found good above. What was given is left out: it may be a secret in the wrong place.
             let why = why.split(" at line ").next().unwrap_or_default();
+            let why = why.rfind("expected ").and_then(|at| why.get(at..)).unwrap_or(why);
             match error.path().to_string() {
                 _ if why.starts_with("duplicate") => {
                     WireError::new(ErrorCode::BadJson, "this must be one JSON object, each field once")

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     admission::Seat,
+    auth::TOKEN_LEEWAY,
     protocol::{
         CloseCode, Command, Dialect, ErrorCode, Failure, Hello, Limits, Position, Reply, Request, RequestId, RoomName,
         SUBPROTOCOL, WireError,
@@ -36,9 +37,6 @@ use crate::{
 const REFUSALS: u32 = 300;
 /// Places in the mailbox beside those for queued frames: the hub's own few messages.
 const SPARE_PLACES: usize = 16;
-
-/// After a token's end: the leeway with which it would still be taken.
-const TOKEN_GRACE: Duration = Duration::from_secs(5);
 
 /// What a frame counts among the frames of a second: one, and one more for each 4 KiB.
 fn weight(frame: &ws::Message) -> u32 {
@@ -219,7 +217,8 @@ impl Session {
         let auth = &self.worker.config.auth;
         // A native client comes back with a new token; a plain one can't know that it should.
         let (grace, warns) = match self.dialect {
-            Dialect::Native => (TOKEN_GRACE, true),
+            // As long as the token would still be taken.
+            Dialect::Native => (TOKEN_LEEWAY, true),
             Dialect::Plain { .. } => (auth.plain_grace, false),
         };
         let after = |time: Duration| now.checked_add(time).unwrap_or_else(|| now + FAR);

@@ -101,15 +101,19 @@ pub struct PlainPath {
 
 /// What the client brought: `Authorization`, a subprotocol, `?ticket=`, `?token=`, the first that is there.
 fn proof(request: &HttpRequest, query: SocketQuery, worker: &Worker) -> Proof {
-    let offered = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL).filter_map(|value| value.to_str().ok());
-    let mut offered = offered.flat_map(|protocols| protocols.split(','));
-    let in_protocol = offered.find_map(|protocol| protocol.trim().strip_prefix(BEARER));
+    let in_protocol = offered(request).find_map(|protocol| protocol.strip_prefix(BEARER));
     let bearer = crate::http::bearer(request).or(in_protocol).map(str::to_owned);
     match (bearer, query.ticket, query.token.filter(|_| worker.config.auth.query_token)) {
         (Some(token), ..) | (None, None, Some(token)) => Proof::Token(token),
         (None, Some(ticket), _) => Proof::Ticket(ticket),
         (None, None, None) => Proof::None,
     }
+}
+
+/// The subprotocols that the client offers, which may be in several headers (RFC 6455 section 11.3.4); actix reads the first.
+fn offered(request: &HttpRequest) -> impl Iterator<Item = &str> {
+    let headers = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL).filter_map(|value| value.to_str().ok());
+    headers.flat_map(|protocols| protocols.split(',')).map(str::trim)
 }
 
 /// Opens the socket; with no `proof` at all it is one that echoes.
@@ -144,14 +148,18 @@ async fn open(
     let (frame_bytes, gate) = (limits.frame_bytes, Gate::new(limits.auth_frame_bytes));
     let lifeline = request.conn_data::<Lifeline>().cloned();
     let guard = Guard::new(payload, std::rc::Rc::clone(&gate));
+    let speaks = offered(request).any(|protocol| protocol == SUBPROTOCOL);
     let session = Session::new(worker, dialect, entrance, position, Holds { _seat: seat, lifeline, gate });
     ws::WsResponseBuilder::new(session, request, guard)
         .frame_size(frame_bytes)
-        .protocols(&[SUBPROTOCOL])
         .start()
         .map(|mut response| {
+            let headers = response.headers_mut();
             // actix adds it to any streamed answer; it says nothing about a socket.
-            response.headers_mut().remove(header::CONTENT_TYPE);
+            headers.remove(header::CONTENT_TYPE);
+            if speaks {
+                headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+            }
             response
         })
         .map_err(|_| {

@@ -13,7 +13,12 @@ use tokio::{
 };
 use tokio_tungstenite::{
     WebSocketStream, client_async,
-    tungstenite::{Error, Message, client::IntoClientRequest, protocol::CloseFrame},
+    tungstenite::{
+        Error, Message,
+        client::IntoClientRequest,
+        handshake::client::{Request, Response},
+        protocol::CloseFrame,
+    },
 };
 
 use super::{Hub, PATIENCE};
@@ -42,6 +47,11 @@ impl Client {
         if let Some(token) = bearer {
             request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
         }
+        Ok(Self::upgrade(request, receive_buffer).await?.0)
+    }
+
+    /// Opens a socket by a request of the test's own; gives the hub's answer too.
+    pub async fn upgrade(request: Request, receive_buffer: Option<u32>) -> Result<(Self, Response), Error> {
         let address = request.uri().authority().unwrap().as_str().parse().unwrap();
         let connecting = async {
             let socket = TcpSocket::new_v4()?;
@@ -51,8 +61,8 @@ impl Client {
             client_async(request, stream).await
         };
         let connected = tokio::time::timeout(PATIENCE, connecting).await.expect("no answer to an upgrade");
-        let (socket, _) = connected?;
-        Ok(Self { socket, frames: VecDeque::new(), next_id: 1 })
+        let (socket, response) = connected?;
+        Ok((Self { socket, frames: VecDeque::new(), next_id: 1 }, response))
     }
 
     /// A native session that has said hello.
@@ -101,7 +111,8 @@ impl Client {
         }
     }
 
-    async fn receive(&mut self) -> Result<Value, Option<Closed>> {
+    /// The next frame that the hub sends, or how the socket ends.
+    pub async fn receive(&mut self) -> Result<Value, Option<Closed>> {
         tokio::time::timeout(PATIENCE, self.next_frame()).await.expect("no frame came")
     }
 

@@ -7,6 +7,7 @@ mod database;
 mod http;
 mod hub;
 mod postgres;
+mod provider;
 mod proxy;
 pub mod raw;
 mod tokens;
@@ -17,8 +18,9 @@ pub use database::{Database, on_postgres};
 pub use http::{Answer, Api};
 pub use hub::{Hub, HubOptions};
 pub use postgres::{Postgres, client};
+pub use provider::{Provider, Script};
 pub use proxy::Proxy;
-pub use tokens::{SECRET, fixture_tokens, signed, token};
+pub use tokens::{SECRET, base64url, fixture_tokens, forged, made_key, now, signed, token};
 
 use std::time::Duration;
 

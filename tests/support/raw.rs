@@ -97,7 +97,7 @@ impl Raw {
     }
 
     async fn read_more(&mut self) -> bool {
-        let mut bytes = [0; 16_384];
+        let mut bytes = vec![0; 16_384];
         match timeout(PATIENCE, self.stream.read(&mut bytes)).await.expect("nothing came") {
             Ok(0) | Err(_) => false,
             Ok(count) => {
