@@ -2,6 +2,7 @@
 //! are a program of their own, which runs its tests one after the other while nothing else runs.
 #![expect(
     clippy::expect_used,
+    clippy::needless_pass_by_value,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stderr,

@@ -354,7 +354,7 @@ async fn p8_a_socket_that_takes_nothing_is_shut_when_its_user_is_disabled() {
         writer.say("lobby", &"x".repeat(3_900)).await;
     }
     assert_eq!(admin.post("/api/admin/users/eve/disable", &json!({})).status, 200);
-    deaf.is_shut(Duration::from_secs(4), None).await;
+    deaf.until_shut(Duration::from_secs(4), None).await;
     let start = Instant::now();
     while admin.get("/api/admin/users/eve/sessions").body["sessions"] != json!([]) {
         assert!(start.elapsed() < Duration::from_secs(2), "its session is still there");

@@ -110,7 +110,7 @@ async fn p6_a_client_that_trickles_is_shut_and_nobody_else_notices() {
             assert_eq!(quick.message().await["seq"], seq, "the quick one lagged");
         }
     });
-    let shut = tokio::spawn(trickling.is_shut(Duration::from_secs(10), Some(Duration::from_millis(50))));
+    let shut = tokio::spawn(trickling.until_shut(Duration::from_secs(10), Some(Duration::from_millis(50))));
     flood(&hub, 400).await;
     reading.await.unwrap();
     shut.await.unwrap();

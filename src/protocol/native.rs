@@ -11,7 +11,13 @@ use super::{
     Command, Epoch, ErrorCode, Failure, MessageLimits, Position, Reply, Request, RequestId, ResumeRoom, Resumed,
     RoomName, Seq, Window, WireError,
     reply::{json_array, to_json},
+    text::is_deeper,
 };
+
+/// Bytes from which on JSON is looked through before it is parsed.
+const LARGE: usize = 4_096;
+/// Levels of nesting; `data` has a bound of its own, everything else needs a few.
+const DEEPEST: usize = 128;
 
 #[derive(Deserialize)]
 struct Frame<'a> {
@@ -102,6 +108,10 @@ fn command(frame: &Frame<'_>, limits: &MessageLimits) -> Result<Command, WireErr
 
 /// Reads a JSON object; a struct alone would take an array of its fields too.
 pub fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, WireError> {
+    // Only what is large can be deep enough to cost something.
+    if text.len() > LARGE && is_deeper(text, DEEPEST) {
+        return Err(WireError::new(ErrorCode::BadJson, "this is nested too deep"));
+    }
     if !text.trim_ascii_start().starts_with('{') {
         return Err(WireError::new(ErrorCode::BadJson, "this must be one JSON object"));
     }

@@ -52,16 +52,16 @@ impl MessageLimits {
         if data.get().len() > self.data_bytes {
             return Err(WireError::new(ErrorCode::TooLong, format!("`data` has at most {} bytes", self.data_bytes)));
         }
-        if json_depth(data.get()) > self.data_depth {
+        if is_deeper(data.get(), self.data_depth) {
             return Err(WireError::bad_field("data", "is nested too deep"));
         }
         Ok(())
     }
 }
 
-/// Levels of nesting of JSON that is known to be well-formed.
-fn json_depth(json: &str) -> usize {
-    let (mut depth, mut deepest, mut in_text, mut escaped) = (0_usize, 0, false, false);
+/// Whether JSON has more levels of nesting than this; ends as soon as it has.
+pub(super) fn is_deeper(json: &str, most: usize) -> bool {
+    let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
     for byte in json.bytes() {
         match byte {
             _ if escaped => escaped = false,
@@ -69,13 +69,15 @@ fn json_depth(json: &str) -> usize {
             b'"' => in_text = !in_text,
             b'{' | b'[' if !in_text => {
                 depth = depth.saturating_add(1);
-                deepest = deepest.max(depth);
+                if depth > most {
+                    return true;
+                }
             }
             b'}' | b']' if !in_text => depth = depth.saturating_sub(1),
             _ => {}
         }
     }
-    deepest
+    false
 }
 
 #[cfg(test)]

@@ -17,8 +17,8 @@ use super::{
     Lifeline, Outbox, SessionId, WorkerId,
     chat_server::ChatServer,
     messages::{
-        Attach, Audience, CloseSession, Deliver, Detach, Detached, Enforce, FellBehind, Holder, Notify, Opened,
-        Register, Retain, SessionSummary, SessionsOf, StopSessions, ToSession, Unregister, WhoIsHere,
+        Attach, Audience, CloseSession, Closing, Deliver, Detach, Detached, Enforce, FellBehind, Holder, Notify,
+        Opened, Register, Retain, SessionSummary, SessionsOf, StopSessions, ToSession, Unregister, WhoIsHere,
     },
     watch::Watch,
 };
@@ -34,7 +34,7 @@ pub(super) struct Local {
     pub(super) outbox: Arc<Outbox>,
     pub(super) lifeline: Option<Lifeline>,
     /// Whether its socket was shut from outside.
-    pub(super) cut: Cell<bool>,
+    cut: Cell<bool>,
     /// Whether it must bring a token in time.
     pub(super) awaits_token: bool,
     /// None before it is authenticated.
@@ -69,6 +69,14 @@ impl Local {
     pub(super) fn close(&self, code: CloseCode, tick: u32) {
         self.outbox.close(code, tick);
         drop(self.recipient.try_send(ToSession::Look));
+    }
+
+    /// Shuts the socket from outside; says whether it was open till now.
+    pub(super) fn cut(&self) -> bool {
+        if let Some(lifeline) = self.lifeline.as_ref().filter(|_| !self.cut.get()) {
+            lifeline.cut();
+        }
+        !self.cut.replace(true)
     }
 
     fn user(&self) -> Option<Arc<User>> {
@@ -155,6 +163,16 @@ impl Handler<Register> for Dispatcher {
         }
         self.users.entry(holder.user.key).or_default().insert(session);
         *local.holder.borrow_mut() = Some(holder);
+    }
+}
+
+impl Handler<Closing> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, Closing { session }: Closing, _: &mut Context<Self>) {
+        if let Some((local, _)) = self.sessions.get(&session) {
+            local.outbox.said_goodbye(self.watch.tick());
+        }
     }
 }
 

@@ -89,6 +89,14 @@ pub struct Holder {
     pub ends_at: Instant,
 }
 
+/// A session has said goodbye and waits for its client's.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Closing {
+    /// The session.
+    pub session: SessionId,
+}
+
 /// A session is gone.
 #[derive(Message)]
 #[rtype(result = "()")]

@@ -20,7 +20,7 @@ pub use chat_server::{ChatServer, RegisterWorker, ServerBounds};
 pub use dispatcher::Dispatcher;
 pub use handle::{Catchup, CreateRoom, Joined, OpenRoom, ServerHandle};
 pub use lifeline::Lifeline;
-pub use messages::{Detach, Holder, Opened, Register, SessionSummary, StopSessions, ToSession, Unregister};
+pub use messages::{Closing, Detach, Holder, Opened, Register, SessionSummary, StopSessions, ToSession, Unregister};
 pub use outbox::Outbox;
 pub use watch::Watch;
 

@@ -32,8 +32,17 @@ struct Aside {
     /// Rooms that the session was taken out of and does not know of yet, and whether by a ban: at most as many as are
     /// joined.
     removed: HashMap<RoomName, bool>,
-    /// That it must close, and since which tick.
-    closing: Option<(CloseCode, u32)>,
+    /// That it must close, or has said goodbye.
+    closing: Option<Ending>,
+}
+
+/// How far a session's end has come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ending {
+    /// With which code it is to end; none where it has said so itself.
+    pub(super) code: Option<CloseCode>,
+    /// At which tick that was noted.
+    pub(super) since: u32,
 }
 
 impl Outbox {
@@ -109,21 +118,24 @@ impl Outbox {
 
     /// Notes that the session must close: nothing more may be sent.
     pub(super) fn close(&self, code: CloseCode, tick: u32) {
-        self.aside().closing.get_or_insert((code, tick));
+        self.aside().closing.get_or_insert(Ending { code: Some(code), since: tick });
+        self.urgent.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that its close frame is on its way.
+    pub(super) fn said_goodbye(&self, tick: u32) {
+        self.aside().closing = Some(Ending { code: None, since: tick });
         self.urgent.store(true, Ordering::Relaxed);
     }
 
     /// Whether it must, and with which code.
     pub fn closing(&self) -> Option<CloseCode> {
-        if self.urgent.load(Ordering::Relaxed) { self.aside().closing.map(|(code, _)| code) } else { None }
+        self.ending().and_then(|ending| ending.code)
     }
 
-    /// With which code, and for how many ticks it has not done so.
-    pub(super) fn closing_for(&self, tick: u32) -> Option<(CloseCode, u32)> {
-        if !self.urgent.load(Ordering::Relaxed) {
-            return None;
-        }
-        self.aside().closing.map(|(code, since)| (code, tick.saturating_sub(since)))
+    /// How far its end has come.
+    pub(super) fn ending(&self) -> Option<Ending> {
+        if self.urgent.load(Ordering::Relaxed) { self.aside().closing } else { None }
     }
 
     /// Frames that are queued.

@@ -14,13 +14,14 @@ use super::{
     Lifeline,
     dispatcher::{Dispatcher, Local},
     messages::ToSession,
+    outbox::Ending,
 };
 use crate::protocol::CloseCode;
 
 /// How often it looks.
 const TICK: Duration = Duration::from_millis(250);
-/// What a session that has to close, or has closed, gets to send its last words.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+/// What a client gets to take the last words and say its own, and a closed session's socket to send what it has.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// When what is due, and sockets that are about to end.
 pub struct Watch {
@@ -84,16 +85,20 @@ impl Dispatcher {
 
     fn look_at(&self, local: &Local, now: Instant) {
         let (watch, tick) = (&self.watch, self.watch.tick());
-        if let Some((code, since)) = local.outbox.closing_for(tick) {
+        if let Some(Ending { code, since }) = local.outbox.ending() {
             // Messages may be about to be stored, whose acks it waits for.
-            let patience = if code == CloseCode::Drain { watch.stalled_timeout } else { ticks(LAST_WORDS) };
-            if since >= patience {
-                self.evict(local, "did not close");
+            let patience = if code == Some(CloseCode::Drain) { watch.stalled_timeout } else { ticks(LAST_WORDS) };
+            if tick.saturating_sub(since) >= patience {
+                local.cut();
             }
             return;
         }
         if local.outbox.stuck_for(tick) >= watch.stalled_timeout {
-            return self.evict(local, "takes too little");
+            if local.cut() {
+                tracing::debug!("a socket is shut, since its client takes too little");
+                self.stats.evicted.add(1);
+            }
+            return;
         }
         let open_for = tick.saturating_sub(local.since);
         let mut holder = local.holder.borrow_mut();
@@ -114,17 +119,6 @@ impl Dispatcher {
         if open_for > 0 && open_for.is_multiple_of(watch.heartbeat) {
             // One that has no place for it shows by that whether it takes anything.
             local.queue(ToSession::Heartbeat, (1, 0), tick, &self.stats);
-        }
-    }
-
-    fn evict(&self, local: &Local, why: &'static str) {
-        if local.cut.replace(true) {
-            return;
-        }
-        tracing::debug!(why, "a socket is shut");
-        self.stats.evicted.add(1);
-        if let Some(lifeline) = &local.lifeline {
-            lifeline.cut();
         }
     }
 }

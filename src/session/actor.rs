@@ -28,7 +28,7 @@ use crate::{
         SUBPROTOCOL, WireError,
     },
     rates::{Bucket, SharedBucket},
-    server::{Holder, Lifeline, Opened, Outbox, Register, ServerHandle, SessionId, Unregister},
+    server::{Closing, Holder, Lifeline, Opened, Outbox, Register, ServerHandle, SessionId, Unregister},
     stats::Gauge,
     worker::{SignedIn, Worker},
 };
@@ -38,9 +38,9 @@ const REFUSALS: u32 = 300;
 /// Places in the mailbox beside those for queued frames: the hub's own few messages.
 const SPARE_PLACES: usize = 16;
 
-/// What a frame counts among the frames of a second: one, and one more for each 4 KiB.
+/// What a frame counts among the frames of a second: one, and one more for each 1 KiB.
 fn weight(frame: &ws::Message) -> u32 {
-    const FOR_ONE: usize = 4_096;
+    const FOR_ONE: usize = 1_024;
     let bytes = match frame {
         ws::Message::Text(text) => text.len(),
         ws::Message::Binary(bytes) | ws::Message::Ping(bytes) | ws::Message::Pong(bytes) => bytes.len(),
@@ -112,7 +112,8 @@ pub(super) struct Session {
     pub(super) token_ends: Instant,
     /// The close code that waits for what is under way.
     pub(super) closing: Option<CloseCode>,
-    closed: bool,
+    /// Whether its close frame is on its way: nothing follows it.
+    pub(super) closed: bool,
     /// Whether the client has said goodbye.
     parted: bool,
 }
@@ -166,7 +167,14 @@ impl Session {
         if let Reply::Error { error, .. } = reply {
             self.worker.stats.refused(error.code);
         }
-        if let Some(frame) = self.dialect.encode(reply).filter(|_| !self.closed) {
+        if let Some(frame) = self.dialect.encode(reply) {
+            self.write(frame, ctx);
+        }
+    }
+
+    /// Sends a frame; nothing follows a close frame.
+    pub(super) fn write(&self, frame: ByteString, ctx: &mut Ctx) {
+        if !self.closed {
             ctx.text(frame);
         }
     }
@@ -187,14 +195,18 @@ impl Session {
         self.end(Some(CloseReason { code: ws::CloseCode::from(code.code()), description }), ctx);
     }
 
-    /// Sends a close frame and ends the session.
+    /// Sends a close frame. The session ends when the client's has come too; if none comes soon, the Dispatcher shuts the
+    /// socket. Were it ended now, actix would read on whatever a flooding client sends, as fast as it comes.
     fn end(&mut self, reason: Option<CloseReason>, ctx: &mut Ctx) {
         let code = reason.as_ref().map_or(0, |reason| u16::from(reason.code));
         tracing::debug!(session = %self.id, code, "session closed");
         self.closed = true;
-        // `close` alone would leave the actor running, `stop` alone would send no frame.
         ctx.close(reason);
-        ctx.stop();
+        if self.parted {
+            return ctx.stop();
+        }
+        #[expect(clippy::disallowed_methods, reason = "one for each session, to its own thread")]
+        self.worker.dispatcher.do_send(Closing { session: self.id });
     }
 
     /// After something that was under way: whether a stop waited for it.
@@ -420,12 +432,22 @@ impl Actor for Session {
 impl StreamHandler<Result<ws::Message, ProtocolError>> for Session {
     fn handle(&mut self, frame: Result<ws::Message, ProtocolError>, ctx: &mut Ctx) {
         self.heard = Instant::now();
-        self.holds.gate.next_frame();
-        if self.closing.is_some() {
+        let within_rate = self.frame_rate.take(frame.as_ref().map_or(1, weight), self.heard).is_ok();
+        if within_rate {
+            self.holds.gate.next_frame();
+        }
+        if self.closed {
+            if matches!(frame, Ok(ws::Message::Close(_))) {
+                self.parted = true;
+                ctx.stop();
+            }
             return;
         }
-        if self.frame_rate.take(frame.as_ref().map_or(1, weight), self.heard).is_err() {
+        if !within_rate {
             return self.close(CloseCode::Policy, 0, ctx);
+        }
+        if self.closing.is_some() {
+            return;
         }
         let (most, most_bytes) = (self.worker.config.limits.fragments, self.worker.config.limits.frame_bytes);
         match frame {

@@ -87,6 +87,9 @@ impl Session {
 
     /// Live events of a room, in order.
     fn live(&mut self, room: &RoomName, events: &[Numbered<ByteString>], ctx: &mut Ctx) {
+        if self.closed {
+            return;
+        }
         let held = self.worker.config.limits.held_events;
         match self.rooms.get_mut(room).map(|joined| &mut joined.state) {
             // Left, while it was on its way.
@@ -162,7 +165,7 @@ impl Session {
             else {
                 return;
             };
-            if *now != generation {
+            if *now != generation || session.closed {
                 return;
             }
             match page {
@@ -208,6 +211,9 @@ impl Handler<ToSession> for Session {
     type Result = ();
 
     fn handle(&mut self, message: ToSession, ctx: &mut Ctx) {
+        if self.closed {
+            return;
+        }
         // Whatever was queued before goes nowhere (P7, P8).
         if let Some(code) = self.outbox.closing() {
             return self.close(code, 0, ctx);
@@ -225,7 +231,7 @@ impl Handler<ToSession> for Session {
             ToSession::Notice(notice) => {
                 self.release(1, notice.len());
                 if self.dialect == Dialect::Native {
-                    ctx.text(notice);
+                    self.write(notice, ctx);
                 }
             }
             ToSession::Heartbeat => {

@@ -70,11 +70,9 @@ impl Stream for Guard {
     type Item = Result<Bytes, PayloadError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.gate.fault.get().is_some() {
-            return Poll::Ready(None);
-        }
-        if !self.gate.open.get() {
-            // No waker: the codec has a whole frame now, and asks again when the session has handled it.
+        if self.gate.fault.get().is_some() || !self.gate.open.get() {
+            // No waker: the codec has a whole frame now, and asks again when the session has handled it. After a fault, or
+            // where the gate stays closed, nothing is read any more and the client's bytes stay in its own buffers.
             return Poll::Pending;
         }
         if self.ahead.is_empty() {

@@ -167,7 +167,7 @@ fn members_that_do_not_read() {
         let url = scene.hub.url("/ws");
         let felt = scene.attack(|n| {
             let joining = cramped(url.clone(), format!("attacker{n}"));
-            async move { joining.await.is_shut(Duration::from_secs(20), None).await }
+            async move { joining.await.until_shut(Duration::from_secs(20), None).await }
         });
         felt.await.is_bearable("members that don't read");
     });
@@ -180,7 +180,7 @@ fn members_that_read_a_byte_now_and_then() {
         let url = scene.hub.url("/ws");
         let felt = scene.attack(|n| {
             let joining = cramped(url.clone(), format!("attacker{n}"));
-            async move { joining.await.is_shut(Duration::from_secs(25), Some(Duration::from_millis(100))).await }
+            async move { joining.await.until_shut(Duration::from_secs(25), Some(Duration::from_millis(100))).await }
         });
         felt.await.is_bearable("members that trickle");
     });

@@ -19,7 +19,7 @@ pub struct Raw {
 
 /// A frame with this first byte, masked as clients' are.
 pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = header(first, payload.len() as u64);
+    let mut bytes = header(first, u64::try_from(payload.len()).unwrap());
     bytes.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, key)| byte ^ key));
     bytes
 }
