@@ -68,17 +68,13 @@ impl Jwks {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// After a token with an unknown `kid`: fetches, unless that was done within the last minute. Says whether the keys are
-    /// fresh.
-    pub(super) async fn refetch(self: &Arc<Self>) -> bool {
-        let came = Instant::now();
+    /// After a token with an unknown `kid`: fetches, unless that was done within the last minute.
+    pub(super) async fn refetch(self: &Arc<Self>) {
         let mut asked = self.asked.lock().await;
         if asked.is_none_or(|at| at.elapsed() >= PAUSE) {
             *asked = Some(Instant::now());
             self.fetch().await;
         }
-        // Another may have fetched while this one waited for its turn.
-        asked.is_some_and(|at| at >= came)
     }
 
     /// Keeps the keys fresh, for ever.

@@ -27,8 +27,8 @@ pub enum TokenError {
     /// Not one of ours, or damaged, or of another kind.
     #[error("the token is not valid")]
     Invalid,
-    /// The app's keys were not fetched yet, or are too old to judge it.
-    #[error("the keys to verify this token by could not be fetched yet")]
+    /// The app's keys were not fetched yet.
+    #[error("the keys to verify tokens by could not be fetched yet")]
     NoKeys,
 }
 
@@ -98,12 +98,8 @@ impl Authenticator {
         };
         match self.verify_by(jwks.keys().as_deref(), token) {
             Err(Refusal::UnknownKid) => {
-                let fresh = jwks.refetch().await;
-                self.verify_by(jwks.keys().as_deref(), token).map_err(|refusal| match refusal {
-                    // It may be by a key of the last minute: the provider is not asked again so soon.
-                    Refusal::UnknownKid if !fresh => TokenError::NoKeys,
-                    refusal => refusal.last(),
-                })
+                jwks.refetch().await;
+                self.verify_by(jwks.keys().as_deref(), token).map_err(Refusal::last)
             }
             verified => verified.map_err(Refusal::last),
         }

@@ -34,7 +34,7 @@ pub(super) struct Local {
     pub(super) outbox: Arc<Outbox>,
     pub(super) lifeline: Option<Lifeline>,
     /// Whether its socket was shut from outside.
-    cut: Cell<bool>,
+    shut: Cell<bool>,
     /// Whether it must bring a token in time.
     pub(super) awaits_token: bool,
     /// None before it is authenticated.
@@ -71,12 +71,19 @@ impl Local {
         drop(self.recipient.try_send(ToSession::Look));
     }
 
-    /// Shuts the socket from outside; says whether it was open till now.
-    pub(super) fn cut(&self) -> bool {
-        if let Some(lifeline) = self.lifeline.as_ref().filter(|_| !self.cut.get()) {
-            lifeline.cut();
+    /// Shuts the socket of a session that said goodbye and got no answer; its client may not have taken all yet.
+    pub(super) fn shut(&self) {
+        if !self.shut.replace(true) {
+            self.lifeline.iter().for_each(Lifeline::shut);
+            // One that reads nothing does not see that; one that can't write does.
+            drop(self.recipient.try_send(ToSession::Look));
         }
-        !self.cut.replace(true)
+    }
+
+    /// Cuts off a client that does not take what is sent; says whether it was there till now.
+    pub(super) fn cut(&self) -> bool {
+        self.lifeline.iter().for_each(Lifeline::cut);
+        !self.shut.replace(true)
     }
 
     fn user(&self) -> Option<Arc<User>> {
@@ -147,7 +154,7 @@ impl Handler<Opened> for Dispatcher {
     fn handle(&mut self, opened: Opened, _: &mut Context<Self>) {
         let Opened { session, recipient, outbox, lifeline, awaits_token } = opened;
         let (holder, opened, since) = (RefCell::new(None), Instant::now(), self.watch.tick());
-        let local = Local { recipient, outbox, lifeline, cut: Cell::new(false), awaits_token, holder, opened, since };
+        let local = Local { recipient, outbox, lifeline, shut: Cell::new(false), awaits_token, holder, opened, since };
         self.sessions.insert(session, (Rc::new(local), HashSet::new()));
     }
 }
@@ -197,10 +204,7 @@ impl Handler<Unregister> for Dispatcher {
             self.detach(session, room);
         }
         self.tell_detached(rooms.into_iter().collect());
-        // A socket that was shut ends when the last hold on it does.
-        if !local.cut.get() {
-            self.watch.closing(local.lifeline.clone());
-        }
+        self.watch.closing(local.lifeline.clone(), local.shut.get());
     }
 }
 
@@ -344,7 +348,7 @@ impl Handler<SessionsOf> for Dispatcher {
     fn handle(&mut self, SessionsOf(user): SessionsOf, _: &mut Context<Self>) -> Vec<SessionSummary> {
         let sessions = self.users.get(&user).into_iter().flatten();
         let summary = |session: &SessionId| {
-            let (local, rooms) = self.sessions.get(session)?;
+            let (local, rooms) = self.sessions.get(session).filter(|(local, _)| local.outbox.ending().is_none())?;
             let ends_at = local.holder.borrow().as_ref()?.ends_at;
             Some(SessionSummary {
                 session: session.to_string(),

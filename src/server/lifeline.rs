@@ -22,11 +22,16 @@ impl Lifeline {
         drop(self.0.shutdown(Shutdown::Read));
     }
 
+    /// Ends the connection when its last bytes are written: both sides may say no more.
+    pub(super) fn shut(&self) {
+        // A connection that is gone already is as it should be.
+        drop(self.0.shutdown(Shutdown::Both));
+    }
+
     /// Ends the connection at once; what was not sent is given up, or the kernel would go on sending it to a client that
     /// takes a byte a second.
     pub(super) fn cut(&self) {
-        // A connection that is gone already is as it should be.
         drop(self.0.set_linger(Some(Duration::ZERO)));
-        drop(self.0.shutdown(Shutdown::Both));
+        self.shut();
     }
 }

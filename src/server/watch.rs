@@ -4,7 +4,6 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::VecDeque,
     time::{Duration, Instant},
 };
 
@@ -30,7 +29,7 @@ pub struct Watch {
     auth_timeout: u32,
     stalled_timeout: u32,
     /// Sockets of sessions that have ended, whose last bytes may not be taken: at most those that closed lately.
-    closing: RefCell<VecDeque<(Lifeline, u32)>>,
+    closing: RefCell<Vec<(Lifeline, u32)>>,
 }
 
 impl Watch {
@@ -50,20 +49,22 @@ impl Watch {
         self.tick.get()
     }
 
-    /// A session has ended; its socket is shut when it had time to send what it has.
-    pub(super) fn closing(&self, lifeline: Option<Lifeline>) {
-        let due = self.tick().saturating_add(ticks(LAST_WORDS));
+    /// A session has ended; its socket is cut off when it had time to send what it has. One that was `shut` from outside
+    /// may have a slow client.
+    pub(super) fn closing(&self, lifeline: Option<Lifeline>, shut: bool) {
+        let patience = if shut { self.stalled_timeout } else { ticks(LAST_WORDS) };
+        let due = self.tick().saturating_add(patience);
         self.closing.borrow_mut().extend(lifeline.map(|lifeline| (lifeline, due)));
     }
 
     fn cut_closed(&self) {
-        let mut closing = self.closing.borrow_mut();
-        while let Some((lifeline, due)) = closing.front()
-            && *due <= self.tick()
-        {
-            lifeline.cut();
-            closing.pop_front();
-        }
+        self.closing.borrow_mut().retain(|(lifeline, due)| {
+            let over = *due <= self.tick();
+            if over {
+                lifeline.cut();
+            }
+            !over
+        });
     }
 }
 
@@ -88,8 +89,13 @@ impl Dispatcher {
         if let Some(Ending { code, since }) = local.outbox.ending() {
             // Messages may be about to be stored, whose acks it waits for.
             let patience = if code == Some(CloseCode::Drain) { watch.stalled_timeout } else { ticks(LAST_WORDS) };
-            if tick.saturating_sub(since) >= patience {
-                local.cut();
+            match code {
+                _ if tick.saturating_sub(since) < patience => {}
+                None => local.shut(),
+                // It was not even heard: what is still on its way to the client stops.
+                Some(_) => {
+                    local.cut();
+                }
             }
             return;
         }

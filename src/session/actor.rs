@@ -201,12 +201,20 @@ impl Session {
         let code = reason.as_ref().map_or(0, |reason| u16::from(reason.code));
         tracing::debug!(session = %self.id, code, "session closed");
         self.closed = true;
+        self.give_up_place();
         ctx.close(reason);
         if self.parted {
             return ctx.stop();
         }
         #[expect(clippy::disallowed_methods, reason = "one for each session, to its own thread")]
         self.worker.dispatcher.do_send(Closing { session: self.id });
+    }
+
+    /// The user may have another session instead.
+    fn give_up_place(&mut self) {
+        if self.user_seat.take().is_some() {
+            self.dialect_gauge().sub(1);
+        }
     }
 
     /// After something that was under way: whether a stop waited for it.
@@ -421,9 +429,7 @@ impl Actor for Session {
             lifeline.hang_up();
         }
         self.worker.stats.sessions.sub(1);
-        if self.user_seat.is_some() {
-            self.dialect_gauge().sub(1);
-        }
+        self.give_up_place();
         #[expect(clippy::disallowed_methods, reason = "one for each session, to its own thread")]
         self.worker.dispatcher.do_send(Unregister { session: self.id });
     }

@@ -212,6 +212,10 @@ impl Handler<ToSession> for Session {
 
     fn handle(&mut self, message: ToSession, ctx: &mut Ctx) {
         if self.closed {
+            // Its client did not answer in time.
+            if matches!(message, ToSession::Look) {
+                ctx.stop();
+            }
             return;
         }
         // Whatever was queued before goes nowhere (P7, P8).
