@@ -28,13 +28,23 @@ use crate::{
     store::{Store, User, UserKey},
 };
 
+/// What was done to a session's socket from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SocketState {
+    /// Nothing.
+    Open,
+    /// It ends when its last bytes are taken.
+    Shut,
+    /// It ends with the last hold on it.
+    Cut,
+}
+
 /// One session as its Dispatcher knows it.
 pub(super) struct Local {
     pub(super) recipient: Recipient<ToSession>,
     pub(super) outbox: Arc<Outbox>,
     pub(super) lifeline: Option<Lifeline>,
-    /// Whether its socket was shut from outside.
-    shut: Cell<bool>,
+    socket: Cell<SocketState>,
     /// Whether it must bring a token in time.
     pub(super) awaits_token: bool,
     /// None before it is authenticated.
@@ -73,7 +83,8 @@ impl Local {
 
     /// Shuts the socket of a session that said goodbye and got no answer; its client may not have taken all yet.
     pub(super) fn shut(&self) {
-        if !self.shut.replace(true) {
+        if self.socket.get() == SocketState::Open {
+            self.socket.set(SocketState::Shut);
             self.lifeline.iter().for_each(Lifeline::shut);
             // One that reads nothing does not see that; one that can't write does.
             drop(self.recipient.try_send(ToSession::Look));
@@ -83,7 +94,7 @@ impl Local {
     /// Cuts off a client that does not take what is sent; says whether it was there till now.
     pub(super) fn cut(&self) -> bool {
         self.lifeline.iter().for_each(Lifeline::cut);
-        !self.shut.replace(true)
+        self.socket.replace(SocketState::Cut) != SocketState::Cut
     }
 
     fn user(&self) -> Option<Arc<User>> {
@@ -154,7 +165,16 @@ impl Handler<Opened> for Dispatcher {
     fn handle(&mut self, opened: Opened, _: &mut Context<Self>) {
         let Opened { session, recipient, outbox, lifeline, awaits_token } = opened;
         let (holder, opened, since) = (RefCell::new(None), Instant::now(), self.watch.tick());
-        let local = Local { recipient, outbox, lifeline, shut: Cell::new(false), awaits_token, holder, opened, since };
+        let local = Local {
+            recipient,
+            outbox,
+            lifeline,
+            socket: Cell::new(SocketState::Open),
+            awaits_token,
+            holder,
+            opened,
+            since,
+        };
         self.sessions.insert(session, (Rc::new(local), HashSet::new()));
     }
 }
@@ -204,7 +224,7 @@ impl Handler<Unregister> for Dispatcher {
             self.detach(session, room);
         }
         self.tell_detached(rooms.into_iter().collect());
-        self.watch.closing(local.lifeline.clone(), local.shut.get());
+        self.watch.closing(local.lifeline.clone(), local.socket.get());
     }
 }
 
@@ -334,7 +354,7 @@ impl Handler<CloseSession> for Dispatcher {
     type Result = bool;
 
     fn handle(&mut self, CloseSession(session): CloseSession, _: &mut Context<Self>) -> bool {
-        let found = self.sessions.get(&session);
+        let found = self.sessions.get(&session).filter(|(local, _)| local.outbox.ending().is_none());
         if let Some((local, _)) = found {
             local.close(CloseCode::ClosedByAdmin, self.watch.tick());
         }

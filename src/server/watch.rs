@@ -11,7 +11,7 @@ use actix::prelude::*;
 
 use super::{
     Lifeline,
-    dispatcher::{Dispatcher, Local},
+    dispatcher::{Dispatcher, Local, SocketState},
     messages::ToSession,
     outbox::Ending,
 };
@@ -49,10 +49,14 @@ impl Watch {
         self.tick.get()
     }
 
-    /// A session has ended; its socket is cut off when it had time to send what it has. One that was `shut` from outside
-    /// may have a slow client.
-    pub(super) fn closing(&self, lifeline: Option<Lifeline>, shut: bool) {
-        let patience = if shut { self.stalled_timeout } else { ticks(LAST_WORDS) };
+    /// A session has ended; its socket is cut off when it had time to send what it has.
+    pub(super) fn closing(&self, lifeline: Option<Lifeline>, state: SocketState) {
+        let patience = match state {
+            SocketState::Open => ticks(LAST_WORDS),
+            // It did not answer: it may be slow.
+            SocketState::Shut => self.stalled_timeout,
+            SocketState::Cut => return,
+        };
         let due = self.tick().saturating_add(patience);
         self.closing.borrow_mut().extend(lifeline.map(|lifeline| (lifeline, due)));
     }
