@@ -5,7 +5,10 @@ use std::{
     collections::{HashMap, hash_map::Entry},
     hash::Hash,
     net::{IpAddr, Ipv6Addr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -21,8 +24,8 @@ use crate::{
 
 /// When a place may be free again.
 const RETRY_MS: u64 = 5_000;
-/// Open files that are not sockets of sessions: the database, its connections, requests under way.
-const RESERVED_FILES: u64 = 512;
+/// Open files that are not sockets of sessions: the database, requests under way, sockets whose sessions have just ended.
+const RESERVED_FILES: u64 = 2_560;
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 /// Names that one address may try, in relation to the tries for one name.
@@ -44,6 +47,7 @@ pub struct Admission {
     most_sessions: usize,
     most_per_address: u32,
     most_per_user: u32,
+    sessions: AtomicUsize,
     by_address: Mutex<HashMap<IpAddr, u32>>,
     by_user: Mutex<HashMap<UserKey, u32>>,
     commands: Buckets<UserKey>,
@@ -64,6 +68,7 @@ impl Admission {
             most_sessions,
             most_per_address: limits.sessions_per_address,
             most_per_user: limits.sessions_per_user,
+            sessions: AtomicUsize::new(0),
             by_address: Mutex::default(),
             by_user: Mutex::default(),
             commands: Buckets::with_burst(f64::from(limits.user_commands_per_second), limits.user_commands_burst),
@@ -96,23 +101,25 @@ impl Admission {
     /// A place for a socket, held until it is dropped.
     pub fn seat(self: &Arc<Self>, client: ClientAddress) -> Result<Seat, WireError> {
         let full = || WireError::busy().retry_after_ms(RETRY_MS);
-        if self.stats.sessions.get() >= self.most_sessions {
-            return Err(full());
-        }
         let key = client.counts.then_some(client.ip);
         if let Some(ip) = key
             && !enter(&self.by_address, ip, self.most_per_address).0
         {
             return Err(full());
         }
-        Ok(Seat { admission: Arc::clone(self), key: key.map(SeatOf::Address) })
+        // From here on it is given back when it is dropped.
+        let seat = Seat { admission: Arc::clone(self), of: SeatOf::Node(key) };
+        if self.sessions.fetch_add(1, Ordering::Relaxed) >= self.most_sessions {
+            return Err(full());
+        }
+        Ok(seat)
     }
 
     /// A place for a user's session, held until it is dropped; none where they have as many as one may have.
     pub fn user_seat(self: &Arc<Self>, user: UserKey) -> Option<Seat> {
         let (entered, users) = enter(&self.by_user, user, self.most_per_user);
         self.stats.users.set(users);
-        entered.then(|| Seat { admission: Arc::clone(self), key: Some(SeatOf::User(user)) })
+        entered.then(|| Seat { admission: Arc::clone(self), of: SeatOf::User(user) })
     }
 
     /// The bucket of a user's commands and requests; none for admins.
@@ -140,21 +147,26 @@ impl Admission {
 #[derive(Debug)]
 pub struct Seat {
     admission: Arc<Admission>,
-    key: Option<SeatOf>,
+    of: SeatOf,
 }
 
 #[derive(Debug)]
 enum SeatOf {
-    Address(IpAddr),
+    /// The node's, and an address's where that counts.
+    Node(Option<IpAddr>),
     User(UserKey),
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        match self.key {
-            None => {}
-            Some(SeatOf::Address(ip)) => drop(leave(&self.admission.by_address, ip)),
-            Some(SeatOf::User(user)) => self.admission.stats.users.set(leave(&self.admission.by_user, user)),
+        match self.of {
+            SeatOf::Node(ip) => {
+                self.admission.sessions.fetch_sub(1, Ordering::Relaxed);
+                if let Some(ip) = ip {
+                    leave(&self.admission.by_address, ip);
+                }
+            }
+            SeatOf::User(user) => self.admission.stats.users.set(leave(&self.admission.by_user, user)),
         }
     }
 }

@@ -86,9 +86,9 @@ impl Local {
         if self.socket.get() == SocketState::Open {
             self.socket.set(SocketState::Shut);
             self.lifeline.iter().for_each(Lifeline::shut);
-            // One that reads nothing does not see that; one that can't write does.
-            drop(self.recipient.try_send(ToSession::Look));
         }
+        // One that reads nothing does not see that, and is told until it is gone; one that can't write does.
+        drop(self.recipient.try_send(ToSession::End));
     }
 
     /// Cuts off a client that does not take what is sent; says whether it was there till now.
@@ -185,8 +185,11 @@ impl Handler<Register> for Dispatcher {
     fn handle(&mut self, Register { session, holder }: Register, _: &mut Context<Self>) {
         let Some((local, _)) = self.sessions.get(&session) else { return };
         // Whoever was disabled or revoked while they signed in has not been among the users yet.
-        if self.store.sanctions().refuse_lately(holder.user.key, &holder.mark) {
+        let sanctions = self.store.sanctions();
+        if sanctions.refuse_lately(holder.user.key, &holder.mark) {
             local.close(CloseCode::Revoked, self.watch.tick());
+        } else if sanctions.admin_lately(holder.user.key).is_some_and(|admin| admin != holder.user.admin) {
+            local.close(CloseCode::Drain, self.watch.tick());
         }
         self.users.entry(holder.user.key).or_default().insert(session);
         *local.holder.borrow_mut() = Some(holder);

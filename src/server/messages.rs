@@ -41,6 +41,8 @@ pub enum ToSession {
     TokenExpiring,
     /// The session was taken out of a room, or must close: its Outbox says what.
     Look,
+    /// The session said goodbye, its client did not in time: end.
+    End,
     /// Say goodbye and close.
     Close {
         /// Why.

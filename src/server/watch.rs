@@ -19,6 +19,8 @@ use crate::protocol::CloseCode;
 
 /// How often it looks.
 const TICK: Duration = Duration::from_millis(250);
+/// Sockets of a worker that are held although their sessions have ended.
+const MOST_CLOSING: usize = 1_024;
 /// What a client gets to take the last words and say its own, and a closed session's socket to send what it has.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -28,7 +30,7 @@ pub struct Watch {
     heartbeat: u32,
     auth_timeout: u32,
     stalled_timeout: u32,
-    /// Sockets of sessions that have ended, whose last bytes may not be taken: at most those that closed lately.
+    /// Sockets of sessions that have ended, whose last bytes may not be taken: at most `MOST_CLOSING`.
     closing: RefCell<Vec<(Lifeline, u32)>>,
 }
 
@@ -58,7 +60,13 @@ impl Watch {
             SocketState::Cut => return,
         };
         let due = self.tick().saturating_add(patience);
-        self.closing.borrow_mut().extend(lifeline.map(|lifeline| (lifeline, due)));
+        let mut closing = self.closing.borrow_mut();
+        if closing.len() >= MOST_CLOSING {
+            // Too many come and go: whoever went first has had the longest.
+            let (first, _) = closing.remove(0);
+            first.cut();
+        }
+        closing.extend(lifeline.map(|lifeline| (lifeline, due)));
     }
 
     fn cut_closed(&self) {

@@ -453,6 +453,8 @@ impl StreamHandler<Result<ws::Message, ProtocolError>> for Session {
             return self.close(CloseCode::Policy, 0, ctx);
         }
         if self.closing.is_some() {
+            // It waits for acks; the client's goodbye is taken with its own.
+            self.parted |= matches!(frame, Ok(ws::Message::Close(_)));
             return;
         }
         let (most, most_bytes) = (self.worker.config.limits.fragments, self.worker.config.limits.frame_bytes);

@@ -212,8 +212,7 @@ impl Handler<ToSession> for Session {
 
     fn handle(&mut self, message: ToSession, ctx: &mut Ctx) {
         if self.closed {
-            // Its client did not answer in time.
-            if matches!(message, ToSession::Look) {
+            if matches!(message, ToSession::End) {
                 ctx.stop();
             }
             return;
@@ -247,7 +246,8 @@ impl Handler<ToSession> for Session {
                 let in_ms = millis(self.token_ends.saturating_duration_since(Instant::now()));
                 self.say(&Reply::TokenExpiring { in_ms }, ctx);
             }
-            ToSession::Look => {}
+            // The one that ends was closed, and is handled above.
+            ToSession::Look | ToSession::End => {}
             ToSession::Close { code, after_ms } => self.close(code, after_ms, ctx),
         }
         self.recover(ctx);

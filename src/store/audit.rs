@@ -122,13 +122,17 @@ impl Store {
     pub async fn news(&self, after: i64) -> Result<Vec<News>, StoreError> {
         // More than are done in the time of the overlap: rows are found by their number alone.
         const LATE: i64 = 1_000;
+        // Where there are more, the next look goes on from there.
+        const AT_ONCE: u64 = 2_000;
         let since: DateTime<Utc> = super::now().to_utc() - OVERLAP;
         let late = audit::Column::Id.gt(after.saturating_sub(LATE)).and(audit::Column::At.gte(since));
         let find = audit::Entity::find().filter(audit::Column::Id.gt(after).or(late));
-        let rows = self.within(find.order_by_asc(audit::Column::Id).all(&self.read)).await?;
+        let find = find.order_by_asc(audit::Column::Id).limit(AT_ONCE);
+        let rows = self.within(find.all(&self.read)).await?;
         let news = |row: audit::Model| News {
             id: row.id,
-            user: row.user_id.as_deref().and_then(UserId::parse),
+            // What is done in a room is seen by the room's rights.
+            user: row.user_id.as_deref().filter(|_| row.room.is_none()).and_then(UserId::parse),
             session: row.detail.filter(|_| row.action == CLOSE_SESSION).and_then(|detail| session_in(&detail)),
         };
         Ok(rows.into_iter().map(news).collect())

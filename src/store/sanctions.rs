@@ -96,6 +96,11 @@ impl Sanctions {
         lately || mark.jti.is_some_and(|jti| inner.tokens.contains_key(&(user, jti)))
     }
 
+    /// Whether a user is an admin now, where something was done to them lately.
+    pub fn admin_lately(&self, user: UserKey) -> Option<bool> {
+        self.lock().users.get(&user).map(|(seen, _)| seen.user.admin)
+    }
+
     /// Forgets what is over.
     pub fn sweep(&self) {
         let now = super::now().to_utc().timestamp();

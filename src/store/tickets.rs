@@ -51,9 +51,13 @@ impl Store {
 
     /// What a ticket stands for; it is used up. `None` where it is none, or no more.
     pub async fn take_ticket(&self, text: &str) -> Result<Option<Ticket>, StoreError> {
+        if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Ok(None);
+        }
         let hash = hash(text);
         let taken = self.within(async {
-            let Some(row) = ticket::Entity::find_by_id(hash.clone()).one(&self.write).await? else { return Ok(None) };
+            // Whoever only tries does not hold up those who write.
+            let Some(row) = ticket::Entity::find_by_id(hash.clone()).one(&self.read).await? else { return Ok(None) };
             // Two may have read it; one takes it away.
             let mine = ticket::Entity::delete_by_id(hash).exec(&self.write).await?.rows_affected == 1;
             Ok::<_, DbErr>(mine.then_some(row))
