@@ -21,10 +21,14 @@ fn holds<T: std::fmt::Debug>(inputs: impl Strategy<Value = T>, length: impl Fn(&
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(10_000);
     let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
     let checked = TestRunner::new(config).run(&inputs, |input| {
-        let before = MEMORY.current_usage();
-        MEMORY.reset_peak_usage();
-        decode(&input);
-        let grown = MEMORY.peak_usage().saturating_sub(before);
+        // What the program's other threads allocate meanwhile is counted too, so the least of three counts.
+        let tries = [(); 3].map(|()| {
+            let before = MEMORY.current_usage();
+            MEMORY.reset_peak_usage();
+            decode(&input);
+            MEMORY.peak_usage().saturating_sub(before)
+        });
+        let grown = tries.into_iter().min().unwrap_or(0);
         prop_assert!(grown <= length(&input) * PER_BYTE + BESIDE, "{grown} bytes for {} bytes", length(&input));
         Ok(())
     });

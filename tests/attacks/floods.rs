@@ -8,6 +8,7 @@
 use std::{
     future::Future,
     net::SocketAddr,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     time::{Duration, Instant},
 };
 
@@ -18,7 +19,7 @@ use tokio::{
 
 use super::{
     alone,
-    scene::{Scene, cramped, resident},
+    scene::{Scene, UNBEARABLE, cramped, resident},
 };
 use crate::support::{
     Hub, HubOptions,
@@ -78,34 +79,45 @@ async fn flooded(name: &str, path: &'static str, bytes: Vec<u8>, codes: &'static
     felt.await.is_bearable(name);
 }
 
-fn run(attack: impl Future<Output = ()>) {
+/// How often an attack is tried whose delays or processor time are too high: what else the machine does counts too.
+const TRIES: usize = 3;
+
+fn run<F: Future<Output = ()>>(attack: impl Fn() -> F) {
     let _turn = alone();
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(attack);
+    for left in (0..TRIES).rev() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let tried = catch_unwind(AssertUnwindSafe(|| runtime.block_on(attack())));
+        let Err(panic) = tried else { return };
+        let timing = panic.downcast_ref::<String>().is_some_and(|why| why.contains(UNBEARABLE));
+        if !timing || left == 0 {
+            resume_unwind(panic);
+        }
+    }
 }
 
 #[test]
 fn tiny_frames() {
-    run(flooded("tiny text frames", "/ws", frame(0x81, b"{").repeat(100), &[1008]));
+    run(|| flooded("tiny text frames", "/ws", frame(0x81, b"{").repeat(100), &[1008]));
 }
 
 #[test]
 fn pings() {
-    run(flooded("pings", "/ws", frame(0x89, b"").repeat(100), &[1008]));
+    run(|| flooded("pings", "/ws", frame(0x89, b"").repeat(100), &[1008]));
 }
 
 #[test]
 fn pongs() {
-    run(flooded("pongs", "/ws", frame(0x8a, b"").repeat(100), &[1008]));
+    run(|| flooded("pongs", "/ws", frame(0x8a, b"").repeat(100), &[1008]));
 }
 
 #[test]
 fn pongs_without_a_token() {
-    run(flooded("pongs without a token", "/ws?", frame(0x8a, b"").repeat(100), &[1008]));
+    run(|| flooded("pongs without a token", "/ws?", frame(0x8a, b"").repeat(100), &[1008]));
 }
 
 #[test]
 fn empty_continuations() {
-    run(async {
+    run(|| async {
         let bytes = [frame(0x01, b""), frame(0x00, b"").repeat(1_000)].concat();
         flooded("empty continuations", "/ws", bytes, &[1009]).await;
     });
@@ -113,13 +125,13 @@ fn empty_continuations() {
 
 #[test]
 fn a_frame_of_1_gib() {
-    run(flooded("1 GiB announced", "/ws", [header(0x82, 1 << 30), vec![0; 65_536]].concat(), &[1009]));
+    run(|| flooded("1 GiB announced", "/ws", [header(0x82, 1 << 30), vec![0; 65_536]].concat(), &[1009]));
 }
 
 /// Nobody waits for the body: the header says enough.
 #[test]
 fn a_frame_of_2_to_the_62_that_drips() {
-    run(async {
+    run(|| async {
         let mut scene = busy_room().await;
         let address = scene.hub.address;
         let felt = scene.attack(|n| async move {
@@ -139,7 +151,7 @@ fn a_frame_of_2_to_the_62_that_drips() {
 
 #[test]
 fn json_nested_60_kib_deep() {
-    run(async {
+    run(|| async {
         let nested = frame(0x81, "[".repeat(60 * 1_024).as_bytes());
         flooded("60 KiB of nesting", "/ws", nested, &[1008]).await;
     });
@@ -147,7 +159,7 @@ fn json_nested_60_kib_deep() {
 
 #[test]
 fn data_nested_60_kib_deep() {
-    run(async {
+    run(|| async {
         let (open, close) = ("[".repeat(30 * 1_024), "]".repeat(30 * 1_024));
         let command = format!(r#"{{"type":"send","room":"lobby","data":{open}{close}}}"#);
         flooded("60 KiB of nesting in data", "/ws", frame(0x81, command.as_bytes()), &[1008]).await;
@@ -162,7 +174,7 @@ async fn loud_room() -> Scene {
 
 #[test]
 fn members_that_do_not_read() {
-    run(async {
+    run(|| async {
         let mut scene = loud_room().await;
         let url = scene.hub.url("/ws");
         let felt = scene.attack(|n| {
@@ -175,7 +187,7 @@ fn members_that_do_not_read() {
 
 #[test]
 fn members_that_read_a_byte_now_and_then() {
-    run(async {
+    run(|| async {
         let mut scene = loud_room().await;
         let url = scene.hub.url("/ws");
         let felt = scene.attack(|n| {
@@ -189,7 +201,7 @@ fn members_that_read_a_byte_now_and_then() {
 /// Connections that say nothing, or their request's head byte by byte, are not sessions and end by themselves.
 #[test]
 fn a_thousand_half_open_sockets_and_slow_heads() {
-    run(async {
+    run(|| async {
         let mut scene = busy_room().await;
         let address = scene.hub.address;
         let felt = scene.attack(|n| async move {
@@ -225,7 +237,7 @@ fn a_thousand_half_open_sockets_and_slow_heads() {
 /// Sockets that come and go leave nothing behind.
 #[test]
 fn memory_comes_back() {
-    run(async {
+    run(|| async {
         let hub = Hub::with(HubOptions::default().unlimited());
         let round = async |n: usize| {
             for m in 0..50 {
