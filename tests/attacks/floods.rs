@@ -80,7 +80,7 @@ async fn flooded(name: &str, path: &'static str, bytes: Vec<u8>, codes: &'static
 }
 
 /// How often an attack is tried whose delays or processor time are too high: what else the machine does counts too.
-const TRIES: usize = 3;
+const TRIES: usize = 5;
 
 fn run<F: Future<Output = ()>>(attack: impl Fn() -> F) {
     let _turn = alone();
