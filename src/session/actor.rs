@@ -1,5 +1,5 @@
-//! The Session actor: one socket. It reads frames, keeps their rate, hands commands on in order, and writes what it is
-//! given. Bounds: `limits.pending_commands` waiting commands, an Outbox of queued frames, one page of older events, and what
+//! The Session actor: one socket. It reads frames (`incoming`), hands commands on in order (`commands`), and writes what it
+//! is given (`deliver`). Bounds: `limits.pending_commands` waiting commands, an Outbox of queued frames, one page of older events, and what
 //! `guard` and `fragments` say. It has no timer that its right to be open rests on: its Dispatcher watches over it.
 
 use std::{
@@ -10,22 +10,16 @@ use std::{
 };
 
 use actix::prelude::*;
-use actix_http::ws::Item;
-use actix_web::web::{self, Bytes};
-use actix_web_actors::ws::{self, CloseReason, ProtocolError, WebsocketContext};
+use actix_web::web;
+use actix_web_actors::ws::{self, CloseReason, WebsocketContext};
 use bytestring::ByteString;
 
-use super::{
-    deliver::JoinedRoom,
-    fragments::{Assembled, Fragments},
-    guard::Gate,
-};
+use super::{deliver::JoinedRoom, fragments::Fragments, guard::Gate};
 use crate::{
     admission::Seat,
     auth::TOKEN_LEEWAY,
     protocol::{
-        CloseCode, Command, Dialect, ErrorCode, Failure, Hello, Limits, Position, Reply, Request, RequestId, RoomName,
-        SUBPROTOCOL, WireError,
+        CloseCode, Command, Dialect, Hello, Limits, Position, Reply, Request, RoomName, SUBPROTOCOL,
     },
     rates::{Bucket, SharedBucket},
     server::{Closing, Holder, Lifeline, Opened, Outbox, Register, ServerHandle, SessionId, Unregister},
@@ -33,24 +27,8 @@ use crate::{
     worker::{SignedIn, Worker},
 };
 
-/// Refused commands in a row after which a session is closed: whoever does not listen costs more than it gives.
-const REFUSALS: u32 = 300;
 /// Places in the mailbox beside those for queued frames: the hub's own few messages.
 const SPARE_PLACES: usize = 16;
-
-/// What a frame counts among the frames of a second: one, and one more for each 1 KiB.
-fn weight(frame: &ws::Message) -> u32 {
-    const FOR_ONE: usize = 1_024;
-    let bytes = match frame {
-        ws::Message::Text(text) => text.len(),
-        ws::Message::Binary(bytes) | ws::Message::Ping(bytes) | ws::Message::Pong(bytes) => bytes.len(),
-        ws::Message::Continuation(
-            Item::FirstText(bytes) | Item::FirstBinary(bytes) | Item::Continue(bytes) | Item::Last(bytes),
-        ) => bytes.len(),
-        ws::Message::Close(_) | ws::Message::Nop => 0,
-    };
-    u32::try_from(bytes / FOR_ONE).unwrap_or(u32::MAX).saturating_add(1)
-}
 
 /// What a clock can't hold.
 const FAR: Duration = Duration::from_secs(10 * 365 * 86_400);
@@ -87,11 +65,11 @@ pub(super) struct Session {
     pub(super) worker: web::Data<Worker>,
     pub(super) server: Rc<ServerHandle>,
     pub(super) dialect: Dialect,
-    entrance: Entrance,
-    holds: Holds,
+    pub(super) entrance: Entrance,
+    pub(super) holds: Holds,
     /// Its place among the user's sessions, and their common rate.
     user_seat: Option<Seat>,
-    user_rate: Option<SharedBucket>,
+    pub(super) user_rate: Option<SharedBucket>,
     position: Option<Position>,
     pub(super) outbox: Arc<Outbox>,
     pub(super) rooms: HashMap<RoomName, JoinedRoom>,
@@ -101,13 +79,13 @@ pub(super) struct Session {
     pub(super) busy: bool,
     /// Messages given to the hub that are not stored yet.
     pub(super) unstored: usize,
-    fragments: Fragments,
+    pub(super) fragments: Fragments,
     /// Of commands.
-    rate: Bucket,
+    pub(super) rate: Bucket,
     /// Of frames of any kind.
-    frame_rate: Bucket,
-    refusals: u32,
-    heard: Instant,
+    pub(super) frame_rate: Bucket,
+    pub(super) refusals: u32,
+    pub(super) heard: Instant,
     /// When the token ends, without any grace.
     pub(super) token_ends: Instant,
     /// The close code that waits for what is under way.
@@ -115,7 +93,7 @@ pub(super) struct Session {
     /// Whether its close frame is on its way: nothing follows it.
     pub(super) closed: bool,
     /// Whether the client has said goodbye.
-    parted: bool,
+    pub(super) parted: bool,
 }
 
 impl Session {
@@ -197,7 +175,7 @@ impl Session {
 
     /// Sends a close frame. The session ends when the client's has come too; if none comes soon, the Dispatcher shuts the
     /// socket. Were it ended now, actix would read on whatever a flooding client sends, as fast as it comes.
-    fn end(&mut self, reason: Option<CloseReason>, ctx: &mut Ctx) {
+    pub(super) fn end(&mut self, reason: Option<CloseReason>, ctx: &mut Ctx) {
         let code = reason.as_ref().map_or(0, |reason| u16::from(reason.code));
         tracing::debug!(session = %self.id, code, "session closed");
         self.closed = true;
@@ -259,7 +237,7 @@ impl Session {
         self.worker.dispatcher.do_send(Register { session: self.id, holder });
     }
 
-    fn welcome(&mut self, signed_in: SignedIn, ctx: &mut Ctx) {
+    pub(super) fn welcome(&mut self, signed_in: SignedIn, ctx: &mut Ctx) {
         let SignedIn { user, expires_in, .. } = signed_in.clone();
         self.user_seat = self.worker.admission.user_seat(user.key);
         if self.user_seat.is_none() {
@@ -291,90 +269,6 @@ impl Session {
             let command = Command::Join { room: room.clone(), position: self.position.take() };
             self.waiting.push_back(Request { id: None, command });
             self.pump(ctx);
-        }
-    }
-
-    fn text(&mut self, text: &ByteString, ctx: &mut Ctx) {
-        match &self.entrance {
-            Entrance::Open(_) => {}
-            Entrance::Echo => return ctx.text(text.clone()),
-            Entrance::AwaitsToken | Entrance::Refused(_) => return self.first_frame(text, ctx),
-        }
-        match self.dialect.parse(text, &self.worker.config.limits.message()) {
-            Err(Failure { id, error }) => {
-                if self.within_rate(1, id.as_ref(), ctx) {
-                    self.say(&Reply::Error { id, error }, ctx);
-                }
-            }
-            Ok(request) => {
-                let cost = match &request.command {
-                    Command::Resume { rooms } => u32::try_from(rooms.len()).unwrap_or(u32::MAX).max(1),
-                    _ => 1,
-                };
-                if !self.within_rate(cost, request.id.as_ref(), ctx) {
-                    return;
-                }
-                if self.waiting.len() >= self.worker.config.limits.pending_commands {
-                    return self.say(&Reply::Error { id: request.id, error: WireError::busy() }, ctx);
-                }
-                self.waiting.push_back(request);
-                self.pump(ctx);
-            }
-        }
-    }
-
-    /// Whether the session, and its user, keep their rates; if not it is told so, and closed where it does not listen.
-    fn within_rate(&mut self, cost: u32, id: Option<&RequestId>, ctx: &mut Ctx) -> bool {
-        let of_user = |()| self.user_rate.as_ref().map_or(Ok(()), |rate| rate.take(cost));
-        match self.rate.take(cost, Instant::now()).and_then(of_user) {
-            Ok(()) => {
-                self.refusals = 0;
-                true
-            }
-            Err(wait_ms) => {
-                self.refusals = self.refusals.saturating_add(1);
-                if self.refusals > REFUSALS {
-                    self.close(CloseCode::Policy, 0, ctx);
-                } else {
-                    let error = WireError::rate_limited("too many commands", wait_ms);
-                    self.say(&Reply::Error { id: id.cloned(), error }, ctx);
-                }
-                false
-            }
-        }
-    }
-
-    fn first_frame(&mut self, text: &ByteString, ctx: &mut Ctx) {
-        let (id, token) = match self.dialect.parse(text, &self.worker.config.limits.message()) {
-            Ok(Request { id, command: Command::Auth { token } }) => (id, token),
-            Ok(Request { id, .. }) | Err(Failure { id, .. }) => {
-                let error = WireError::new(ErrorCode::Unauthenticated, "the first frame must be `auth` with a token");
-                self.say(&Reply::Error { id, error }, ctx);
-                return self.close(CloseCode::TokenInvalid, 0, ctx);
-            }
-        };
-        let worker = self.worker.clone();
-        let sign_in = async move { worker.sign_in(&token).await };
-        // Frames that come meanwhile wait in the socket; the store's timeout bounds the wait.
-        ctx.wait(sign_in.into_actor(self).map(|signed_in, session, ctx| match signed_in {
-            Ok(signed_in) => session.welcome(signed_in, ctx),
-            Err(error) => {
-                let code = error.close_code();
-                session.say(&Reply::Error { id, error: error.into() }, ctx);
-                session.close(code, 0, ctx);
-            }
-        }));
-    }
-
-    fn binary(&mut self, bytes: Bytes, ctx: &mut Ctx) {
-        match &self.entrance {
-            Entrance::Open(_) => {}
-            Entrance::Echo => return ctx.binary(bytes),
-            Entrance::AwaitsToken | Entrance::Refused(_) => return self.close(CloseCode::TokenInvalid, 0, ctx),
-        }
-        if self.within_rate(1, None, ctx) {
-            let error = WireError::new(ErrorCode::BadJson, "frames must be text, not binary");
-            self.say(&Reply::Error { id: None, error }, ctx);
         }
     }
 
@@ -432,59 +326,5 @@ impl Actor for Session {
         self.give_up_place();
         #[expect(clippy::disallowed_methods, reason = "one for each session, to its own thread")]
         self.worker.dispatcher.do_send(Unregister { session: self.id });
-    }
-}
-
-impl StreamHandler<Result<ws::Message, ProtocolError>> for Session {
-    fn handle(&mut self, frame: Result<ws::Message, ProtocolError>, ctx: &mut Ctx) {
-        self.heard = Instant::now();
-        let within_rate = self.frame_rate.take(frame.as_ref().map_or(1, weight), self.heard).is_ok();
-        if within_rate {
-            self.holds.gate.next_frame();
-        }
-        if self.closed {
-            if matches!(frame, Ok(ws::Message::Close(_))) {
-                self.parted = true;
-                ctx.stop();
-            }
-            return;
-        }
-        if !within_rate {
-            return self.close(CloseCode::Policy, 0, ctx);
-        }
-        if self.closing.is_some() {
-            // It waits for acks; the client's goodbye is taken with its own.
-            self.parted |= matches!(frame, Ok(ws::Message::Close(_)));
-            return;
-        }
-        let (most, most_bytes) = (self.worker.config.limits.fragments, self.worker.config.limits.frame_bytes);
-        match frame {
-            Ok(ws::Message::Text(text)) => self.text(&text, ctx),
-            Ok(ws::Message::Binary(bytes)) => self.binary(bytes, ctx),
-            Ok(ws::Message::Ping(payload)) => ctx.pong(&payload),
-            Ok(ws::Message::Pong(_) | ws::Message::Nop) => {}
-            // The peer's code is sent back (RFC 6455 section 5.5.1).
-            Ok(ws::Message::Close(reason)) => {
-                self.closing = Some(CloseCode::Normal);
-                self.parted = true;
-                self.end(reason.map(|reason| CloseReason { code: reason.code, description: None }), ctx);
-            }
-            Ok(ws::Message::Continuation(item)) => match self.fragments.take(item, most, most_bytes) {
-                Ok(Assembled::More) => {}
-                Ok(Assembled::Text(text)) => self.text(&text, ctx),
-                Ok(Assembled::Binary(bytes)) => self.binary(bytes, ctx),
-                Err(code) => self.close(code, 0, ctx),
-            },
-            // Most of these leave the bytes where they are: a session that went on would spin on them for ever.
-            Err(error) => {
-                let code = self.holds.gate.fault().unwrap_or(match error {
-                    // Bad UTF-8 has no variant of its own.
-                    ProtocolError::Io(error) if error.to_string().contains("utf-8") => CloseCode::InvalidText,
-                    ProtocolError::Overflow => CloseCode::TooBig,
-                    _ => CloseCode::ProtocolError,
-                });
-                self.close(code, 0, ctx);
-            }
-        }
     }
 }

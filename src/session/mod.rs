@@ -8,6 +8,7 @@ mod deliver;
 mod fragments;
 mod frames;
 mod guard;
+mod incoming;
 mod upgrade;
 
 pub use frames::{Frames, Passed};
