@@ -248,6 +248,12 @@ impl Handler<ToSession> for Session {
             }
             // The one that ends was closed, and is handled above.
             ToSession::Look | ToSession::End => {}
+            // A client that can't be told when to come back comes at once: so it is sent off at that time instead.
+            ToSession::Close { code, after_ms } if self.dialect != Dialect::Native => {
+                if !std::mem::replace(&mut self.leaving, true) {
+                    ctx.run_later(Duration::from_millis(after_ms), move |session, ctx| session.close(code, 0, ctx));
+                }
+            }
             ToSession::Close { code, after_ms } => self.close(code, after_ms, ctx),
         }
         self.recover(ctx);
