@@ -283,6 +283,11 @@ impl Layers {
         if config.database.write_timeout > Duration::from_secs(5) {
             return Err(self.bad("database.write_timeout", "must be at most 5s"));
         }
+        let server = &config.server;
+        if server.stop_timeout <= server.drain_wait.saturating_add(server.drain_spread) {
+            let must = "must be longer than server.drain_wait and server.drain_spread together";
+            return Err(self.bad("server.stop_timeout", must));
+        }
         for (key, file) in [
             ("auth.secret", &config.auth.secret_file),
             ("server.metrics_token", &config.server.metrics_token_file),

@@ -92,6 +92,8 @@ pub(super) struct Session {
     pub(super) closed: bool,
     /// Whether the client has said goodbye.
     pub(super) parted: bool,
+    /// Whether the hub stops, and it has its time to go.
+    pub(super) leaving: bool,
 }
 
 impl Session {
@@ -127,6 +129,7 @@ impl Session {
             token_ends: Instant::now(),
             closing: None,
             closed: false,
+            leaving: false,
             parted: false,
         }
     }
