@@ -179,7 +179,7 @@ impl Bus {
         questions.insert(ask, answer);
         drop(questions);
         self.publish(Channel::All, Frame::WhoIsHere { ask, room: room.as_str().to_owned() });
-        Question::Asked { bus: Arc::clone(self), ask, room: room.clone(), asked, answers }
+        Question::Asked { asking: Asking { bus: Arc::clone(self), ask }, room: room.clone(), asked, answers }
     }
 
     pub(super) fn answered(&self, node: NodeId, ask: u64, users: Vec<Present>) {
@@ -219,10 +219,8 @@ pub enum Question {
     Known(Arc<[Present]>),
     /// It is on its way.
     Asked {
-        /// By which it was asked.
-        bus: Arc<Bus>,
-        /// Its number.
-        ask: u64,
+        /// What keeps a place for the answers.
+        asking: Asking,
         /// The room.
         room: RoomName,
         /// Who was asked.
@@ -232,12 +230,25 @@ pub enum Question {
     },
 }
 
+/// The place for a question's answers, as long as somebody waits for them.
+#[derive(Debug)]
+pub struct Asking {
+    bus: Arc<Bus>,
+    ask: u64,
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        lock(&self.bus.questions).remove(&self.ask);
+    }
+}
+
 impl Question {
     /// Who is in the room on other nodes, as far as they answer in time.
     pub async fn answers(self) -> Arc<[Present]> {
-        let (bus, ask, room, mut asked, mut answers) = match self {
+        let (asking, room, mut asked, mut answers) = match self {
             Self::Known(users) => return users,
-            Self::Asked { bus, ask, room, asked, answers } => (bus, ask, room, asked, answers),
+            Self::Asked { asking, room, asked, answers } => (asking, room, asked, answers),
         };
         let mut users = HashSet::new();
         let all = async {
@@ -249,9 +260,8 @@ impl Question {
             }
         };
         drop(timeout(ANSWERS, all).await);
-        lock(&bus.questions).remove(&ask);
         let users: Arc<[Present]> = users.into_iter().collect();
-        let mut kept = lock(&bus.answers);
+        let mut kept = lock(&asking.bus.answers);
         if kept.len() < ANSWERS_KEPT {
             kept.insert(room, (Instant::now(), Arc::clone(&users)));
         }

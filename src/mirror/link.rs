@@ -7,7 +7,7 @@ use std::time::Duration;
 /// How often a node beats.
 pub const BEAT: Duration = Duration::from_millis(500);
 /// A bus on which no beat came back for so long is away: a connection may be open and deaf.
-pub const PATIENCE: Duration = Duration::from_millis(1_500);
+pub const PATIENCE: Duration = Duration::from_millis(2_500);
 
 /// What there is to ask in place of waiting, for rooms with sessions on this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

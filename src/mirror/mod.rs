@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use bytestring::ByteString;
 
-pub use bus::{Bus, Question};
+pub use bus::{Asking, Bus, Question};
 pub use connection::{BusError, check_url};
 pub use frame::{Channel, Frame, LogFrame, Present, Seal, Unreadable};
 pub use link::{BEAT, Link, PATIENCE, Pace};

@@ -139,6 +139,8 @@ pub struct Subscriber {
     wanted: HashSet<RoomName>,
     /// Whoever waits for a room's channel, until this is dropped.
     waiting: HashMap<RoomName, Vec<oneshot::Sender<()>>>,
+    /// Whether it was said that Redis is away.
+    said_away: bool,
     /// Whether the ChatServer is still to be told that something was missed.
     missed: bool,
     stopping: bool,
@@ -164,6 +166,7 @@ impl Subscriber {
                 connections: 0,
                 wanted: HashSet::new(),
                 waiting: HashMap::new(),
+                said_away: false,
                 missed: false,
                 stopping: false,
                 _guard: AbortOnPanic("redis subscriber"),
@@ -217,7 +220,7 @@ impl Subscriber {
                 actor.change_channels(ctx);
             }
             Err(error) => {
-                tracing::debug!(%error, "no connection to redis");
+                actor.say_away(&error.to_string());
                 actor.release_waiting();
                 ctx.run_later(TRY_AGAIN, Self::connect);
             }
@@ -272,13 +275,18 @@ impl Subscriber {
         }
         self.link.lost();
         self.release_waiting();
+        self.say_away(&error.map_or_else(|| "the connection is silent, or gone".to_owned(), |error| error.to_string()));
         if self.bus.is_up() {
-            let reason = error.map_or_else(|| "the connection ended".to_owned(), |error| error.to_string());
-            tracing::warn!(reason, "redis is away: other nodes' messages come from the database");
             self.bus.set_up(false);
             self.tell_missed();
         }
         ctx.run_later(TRY_AGAIN / 2, Self::connect);
+    }
+
+    fn say_away(&mut self, reason: &str) {
+        if !std::mem::replace(&mut self.said_away, true) {
+            tracing::warn!(reason, "redis is away: other nodes' messages come from the database");
+        }
     }
 
     /// Whoever waits for a channel goes on without it.
@@ -341,6 +349,7 @@ impl Subscriber {
                 && self.link.echo(count, self.bus.now())
             {
                 tracing::info!(node = %node, "redis works: nodes hear each other");
+                self.said_away = false;
                 self.bus.set_up(true);
                 return Some(Heard::Missed);
             }

@@ -84,14 +84,13 @@ impl ChatServer {
     pub(super) fn run(&mut self, command: RoomCommand, ctx: &mut Context<Self>) {
         match command {
             RoomCommand::Join(join) => self.join(join, ctx),
-            RoomCommand::Open(Open { room: name, user, reply }) => {
-                let auto_create = self.bounds.auto_create;
-                let Some(room) = self.room_mut(&name) else { return };
-                let judged = room.judge(user.right(), auto_create);
-                let (key, head) = (room.key, room.log.head());
-                drop(reply.send(judged.map(|()| OpenRoom { key, head })));
+            RoomCommand::Open(open) if self.mirror.is_shared() => self.look_up(open, ctx),
+            RoomCommand::Open(open) => {
+                let (name, unmade) =
+                    (open.room.clone(), self.room_mut(&open.room).is_some_and(|room| room.key.is_none()));
+                self.open_now(open, Seq(0));
                 // One that only exists here so far may have been made by the operator's hand.
-                if key.is_none() {
+                if unmade {
                     self.refresh(name, ctx);
                 }
             }
@@ -101,6 +100,14 @@ impl ChatServer {
             RoomCommand::Typing(typing) => self.typing(typing),
             RoomCommand::Presence(presence) => self.presence(presence),
         }
+    }
+
+    /// Answers who wants to read a room, which stands at `head` or further on.
+    pub(super) fn open_now(&mut self, Open { room: name, user, reply }: Open, head: Seq) {
+        let auto_create = self.bounds.auto_create;
+        let Some(room) = self.room_mut(&name) else { return drop(reply.send(Err(WireError::unavailable()))) };
+        let head = room.log.head().max(head);
+        drop(reply.send(room.judge(user.right(), auto_create).map(|()| OpenRoom { key: room.key, head })));
     }
 
     pub(super) fn join_now(&mut self, Join { room: name, user, session, worker, position, most, reply }: Join) {
@@ -322,7 +329,7 @@ impl Handler<Loaded> for ChatServer {
         match row {
             Ok((row, waiting)) => {
                 let mut room = Room::new(row, self.bounds.recent, &self.epoch);
-                room.followed = followed;
+                room.followed = followed || !self.mirror.is_shared();
                 self.rooms.insert(name.clone(), Entry::Ready(Box::new(room)));
                 if seen > Seq(0) {
                     self.apply(&name, Input::Head(seen), ctx);

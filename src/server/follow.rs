@@ -10,7 +10,11 @@ use std::{
 
 use actix::prelude::*;
 
-use super::{chat_server::ChatServer, handle::Join, room::Entry};
+use super::{
+    chat_server::ChatServer,
+    handle::{Join, Open},
+    room::Entry,
+};
 use crate::{
     protocol::{RoomName, Seq, WireError},
     room::Input,
@@ -46,6 +50,14 @@ impl Waiting {
         let ready = self.catching_up.extract_if(.., |(_, until, _)| *until <= head);
         ready.map(|(join, ..)| join).collect()
     }
+}
+
+/// Where a room stands was looked up for somebody who wants to read it; its row too, where it must be.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct LookedUp {
+    open: Open,
+    found: Result<(Seq, Option<RoomRow>), StoreError>,
 }
 
 /// A room's row was read for those who want to join.
@@ -93,6 +105,29 @@ impl ChatServer {
         });
     }
 
+    /// Looks up where a room stands that others may write to, for somebody who wants to read it: what they were told of
+    /// by another node is there.
+    pub(super) fn look_up(&mut self, open: Open, ctx: &Context<Self>) {
+        let Some(room) = self.room_mut(&open.room) else { return };
+        let known = room.key.map(|key| (key, room.rights));
+        let (store, server, name) = (Arc::clone(&self.store), ctx.address(), open.room.clone());
+        actix::spawn(async move {
+            let found = async {
+                if let Some((key, known)) = known
+                    && let Some((_, head, rights)) = store.heads(vec![(key, name.clone())]).await?.pop()
+                    && rights <= known
+                {
+                    return Ok((head, None));
+                }
+                let row = store.room(&name).await?;
+                Ok((row.as_ref().map_or(Seq(0), |row| row.head), row))
+            };
+            let found = found.await;
+            #[expect(clippy::disallowed_methods, reason = "one for each reader who waits for it")]
+            server.do_send(LookedUp { open, found });
+        });
+    }
+
     /// Answers those whose head the log has got to.
     pub(super) fn release_joins(&mut self, name: &RoomName) {
         let Some(room) = self.room_mut(name) else { return };
@@ -123,6 +158,22 @@ impl ChatServer {
     }
 }
 
+impl Handler<LookedUp> for ChatServer {
+    type Result = ();
+
+    fn handle(&mut self, LookedUp { open, found }: LookedUp, ctx: &mut Context<Self>) {
+        match found {
+            Err(error) => drop(open.reply.send(Err(error.into()))),
+            Ok((head, row)) => {
+                if let Some(row) = row {
+                    self.settle_row(&open.room, row, ctx);
+                }
+                self.open_now(open, head);
+            }
+        }
+    }
+}
+
 impl Handler<Warmed> for ChatServer {
     type Result = ();
 
@@ -135,12 +186,14 @@ impl Handler<Warmed> for ChatServer {
                 waited.into_iter().for_each(|join| drop(join.reply.send(Err(error.clone()))));
             }
             Ok(row) => {
-                room.followed = true;
                 let head = row.as_ref().map_or(Seq(0), |row| row.head);
                 let since = Instant::now();
                 room.waiting.catching_up.extend(waited.into_iter().map(|join| (join, head, since)));
                 if let Some(row) = row {
                     self.settle_row(&name, row, ctx);
+                }
+                if let Some(room) = self.room_mut(&name) {
+                    room.followed = true;
                 }
                 // What is missing will not come by itself.
                 self.apply(&name, Input::HoleDue, ctx);

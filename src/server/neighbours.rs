@@ -87,6 +87,7 @@ impl ChatServer {
                 let known = room.key.is_some() && room.epoch == Epoch::from(&*log.epoch) && log.rights <= room.rights;
                 if !known {
                     // Whoever lost their right leaves before anything that came after is delivered (P7).
+                    room.heard = Seq(log.head).max(room.heard);
                     return self.refresh_once(name.clone(), ctx);
                 }
                 let numbered = |(seq, event)| Numbered { seq: Seq(seq), event };

@@ -11,7 +11,7 @@ use actix::prelude::*;
 use super::{chat_server::ChatServer, messages::Retain, room::Entry};
 use crate::{
     protocol::{RoomName, Seq},
-    room::Input,
+    room::{Input, RoomLog},
     store::{RoomKey, RoomRow, StoreError},
 };
 
@@ -69,7 +69,14 @@ impl ChatServer {
                         dispatcher.into_iter().for_each(|dispatcher| dispatcher.do_send(retain.clone()));
                     }
                 }
-                self.apply(name, Input::Head(head), ctx);
+                if room.is_unwatched() && head > room.log.head() {
+                    // Nobody saw what came before, and nobody will: whoever comes starts here.
+                    let freed = room.log.recent_bytes();
+                    room.log = RoomLog::new(head, self.bounds.recent);
+                    self.recent_bytes = self.recent_bytes.saturating_sub(freed);
+                } else {
+                    self.apply(name, Input::Head(head), ctx);
+                }
             }
         }
     }
@@ -142,7 +149,11 @@ impl Handler<Refreshed> for ChatServer {
             room.refreshing = false;
         }
         match row {
-            Ok(Some(row)) => self.settle_row(&room, row, ctx),
+            Ok(Some(row)) => {
+                self.settle_row(&room, row, ctx);
+                let heard = self.room_mut(&room).map_or(Seq(0), |room| std::mem::take(&mut room.heard));
+                self.apply(&room, Input::Head(heard), ctx);
+            }
             Ok(None) => {}
             Err(_) if self.rooms.contains_key(&room) => {
                 if let Some(room) = self.room_mut(&room) {

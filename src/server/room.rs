@@ -102,6 +102,8 @@ pub(super) struct Room {
     pub(super) unheard: u32,
     /// Whether the row is being read again.
     pub(super) refreshing: bool,
+    /// The newest event that was heard of before the rights or the history that it speaks of were known.
+    pub(super) heard: Seq,
     /// When something last happened in it.
     pub(super) active: Instant,
 }
@@ -127,6 +129,7 @@ impl Room {
             waiting: Waiting::default(),
             unheard: 0,
             refreshing: false,
+            heard: Seq(0),
             active: Instant::now(),
         };
         if let Some(row) = row {
@@ -230,6 +233,11 @@ impl Room {
         if let Some(count) = self.attached.get_mut(worker.0) {
             *count = count.saturating_sub(1);
         }
+    }
+
+    /// Whether nobody is in the room, nor would be told of what happens in it.
+    pub(super) fn is_unwatched(&self) -> bool {
+        !self.followed && self.workers().next().is_none()
     }
 
     /// The workers that have sessions in the room.
