@@ -74,7 +74,9 @@ impl Cluster {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut command = Command::new(root.join("scripts/cluster"));
         command.args(words).arg("--dir").arg(folder).current_dir(root);
-        command.env("HUBBUB_BIN", env!("CARGO_BIN_EXE_hubbub"));
+        // Another one by the environment, such as a mutant.
+        let binary = std::env::var("HUBBUB_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_hubbub").to_owned());
+        command.env("HUBBUB_BIN", binary);
         command
     }
 

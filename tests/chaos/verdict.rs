@@ -187,12 +187,11 @@ impl<'a> Seen<'a> {
         }
         member.cursor = cursor.max(seq);
         member.first.get_or_insert(seq);
-        if self.attempts.get(value).is_none_or(|attempt| attempt.room != room) {
-            verdict.add("phantom", || format!("{who} was sent {value:?} as {seq} of {room}"));
-            return;
-        }
         let there = *self.at.entry((room, seq)).or_insert(value);
         let number = *self.number.entry(value).or_insert(seq);
+        if self.attempts.get(value).is_none_or(|attempt| attempt.room != room) {
+            verdict.add("phantom", || format!("{who} was sent {value:?} as {seq} of {room}"));
+        }
         if there != value {
             verdict.add("inconsistent-offsets", || format!("{who} was sent {value} as {seq}, another one {there}"));
         } else if number != seq {
@@ -222,7 +221,8 @@ impl<'a> Seen<'a> {
                     }
                     Some(_) => {}
                 }
-                if let Some(before) = numbers.insert(value, seq) {
+                let before = *numbers.entry(value).or_insert(seq);
+                if before != seq {
                     verdict.add("duplicate", || format!("{value} is {before} and {seq} of {room}"));
                 }
                 match self.at.get(&(room.as_str(), seq)) {
