@@ -24,6 +24,8 @@ use crate::{
 
 /// When a place may be free again.
 const RETRY_MS: u64 = 5_000;
+/// Over which clients that came too many at once are asked to come back.
+const SPREAD_MS: u64 = 2_000;
 /// Open files that are not sockets of sessions: the database, requests under way, sockets whose sessions have just ended.
 const RESERVED_FILES: u64 = 2_560;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -50,6 +52,7 @@ pub struct Admission {
     sessions: AtomicUsize,
     by_address: Mutex<HashMap<IpAddr, u32>>,
     by_user: Mutex<HashMap<UserKey, u32>>,
+    handshakes: SharedBucket,
     commands: Buckets<UserKey>,
     sign_ins: Buckets<(String, IpAddr)>,
     names: Buckets<IpAddr>,
@@ -71,6 +74,7 @@ impl Admission {
             sessions: AtomicUsize::new(0),
             by_address: Mutex::default(),
             by_user: Mutex::default(),
+            handshakes: SharedBucket::new(limits.handshakes_per_second.into(), limits.handshakes_burst.into()),
             commands: Buckets::with_burst(f64::from(limits.user_commands_per_second), limits.user_commands_burst),
             sign_ins: Buckets::new(limits.sign_ins_per_minute, MINUTE),
             names: Buckets::new(limits.sign_ins_per_minute.saturating_mul(NAMES), MINUTE),
@@ -100,6 +104,10 @@ impl Admission {
 
     /// A place for a socket, held until it is dropped.
     pub fn seat(self: &Arc<Self>, client: ClientAddress) -> Result<Seat, WireError> {
+        // When a node goes, its clients come to the others: not all in the same moment, nor again in another one.
+        let spread =
+            |wait: u64| WireError::busy().retry_after_ms(wait.saturating_add(rand::random_range(0..SPREAD_MS)));
+        self.handshakes.take(1).map_err(spread)?;
         let full = || WireError::busy().retry_after_ms(RETRY_MS);
         let key = client.counts.then_some(client.ip);
         if let Some(ip) = key

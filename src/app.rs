@@ -32,6 +32,7 @@ use crate::{
     auth::{self, AppKeys, Authenticator, KeyError, OWN_KEY_SETTING, OwnKey, Passwords},
     config::{Config, CreatePolicy, DatabaseUrl},
     http,
+    mirror::{self, BusError, BusSettings, Mirror, OutgoingBounds, Subscriber},
     room::RecentBounds,
     server::{
         ChatServer, Dispatcher, Lifeline, RegisterWorker, ServerBounds, ServerHandle, StopSessions, Watch, WorkerId,
@@ -50,6 +51,8 @@ const TELL_AGAIN: Duration = Duration::from_millis(500);
 const REQUEST_HEAD: Duration = Duration::from_secs(5);
 /// Connections of a worker beside those of its sessions.
 const SPARE_CONNECTIONS: usize = 1_024;
+/// The setting that holds the key by which nodes seal what they tell each other.
+const BUS_KEY_SETTING: &str = "bus_key";
 /// What the very end may take: requests under way, and the database's files.
 const LAST: Duration = Duration::from_secs(1);
 
@@ -65,6 +68,9 @@ pub enum AppError {
     /// The database is open but does not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The address of Redis is none.
+    #[error(transparent)]
+    Bus(#[from] BusError),
     /// The address is taken.
     #[error("{0} is in use: stop what listens there, or choose another address with --bind")]
     PortInUse(SocketAddr),
@@ -106,6 +112,30 @@ pub async fn own_key(store: &Store) -> Result<OwnKey, StoreError> {
     Ok(OwnKey::new(&store.setting_or(OWN_KEY_SETTING, auth::make_secret).await?))
 }
 
+/// Says what is wrong with `redis.url`, where one is set.
+pub fn check_redis(config: &Config) -> Result<(), BusError> {
+    if config.redis.url.reveal().is_empty() { Ok(()) } else { mirror::check_url(&config.redis.url) }
+}
+
+/// How this node will know of others.
+async fn start_mirror(config: &Config, store: &Store, stats: &Arc<Stats>) -> Result<Mirror, StoreError> {
+    if config.redis.url.reveal().is_empty() {
+        return Ok(match config.database.url {
+            DatabaseUrl::Sqlite(_) => Mirror::Alone,
+            DatabaseUrl::Postgres(_) => Mirror::Database,
+        });
+    }
+    let settings = BusSettings {
+        url: config.redis.url.clone(),
+        prefix: config.redis.prefix.clone(),
+        timeout: config.redis.timeout,
+        key: store.setting_or(BUS_KEY_SETTING, auth::make_secret).await?.into(),
+        outgoing: OutgoingBounds { frames: config.limits.mirror_queue, bytes: config.limits.mirror_queue_bytes },
+        inbox: config.limits.mirror_queue,
+    };
+    Ok(Mirror::Bus(Subscriber::start_on(&Arbiter::new().handle(), settings, Arc::clone(stats)).await))
+}
+
 /// Where dev keeps the secret that it made: beside SQLite's file, else under ./data.
 fn secret_file(config: &Config) -> PathBuf {
     let folder = match &config.database.url {
@@ -122,6 +152,7 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
     // The profile's rules about the secret come before anything is made, the kept secret's folder with the database.
     let checked = auth::check_keys(&config)?;
     Store::check_url(&config.database)?;
+    check_redis(&config)?;
     let store = Arc::new(open_store(&config).await?);
     // What is done after this is news.
     let newest_act = store.newest_act().await?;
@@ -140,6 +171,8 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
         workers => workers,
     };
     let (server_arbiter, writer_arbiter) = (Arbiter::new(), Arbiter::new());
+    let mirror = start_mirror(&config, &store, &stats).await?;
+    let epoch = store.epoch().await?;
     let bounds = server_bounds(&config);
     let marks =
         ReadMarks::start_in(&writer_arbiter.handle(), Arc::clone(&store), Arc::clone(&stats), config.limits.read_marks);
@@ -148,10 +181,14 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
         &writer_arbiter.handle(),
         Arc::clone(&store),
         bounds,
+        (mirror.clone(), epoch),
         newest_act,
         Arc::clone(&stats),
     )
     .await;
+    if let Some(bus) = mirror.bus() {
+        bus.listen(server.clone().recipient());
+    }
     let watching = Arc::clone(&authenticator);
     actix_web::rt::spawn(async move { watching.watch_keys().await });
 
@@ -159,7 +196,7 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
         let (config, store, stats, stopping) =
             (Arc::clone(&config), Arc::clone(&store), Arc::clone(&stats), Arc::clone(&stopping));
         let (server, writers, next) = (server.clone(), writers.clone(), Arc::new(AtomicUsize::new(0)));
-        let admission = Arc::clone(&admission);
+        let (admission, mirror) = (Arc::clone(&admission), mirror.clone());
         move || {
             let id = WorkerId(next.fetch_add(1, Ordering::Relaxed));
             let queue = config.limits.dispatcher_queue;
@@ -182,6 +219,7 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
                 passwords: Arc::clone(&passwords),
                 own_key: Arc::clone(&own_key),
                 stats,
+                mirror: mirror.clone(),
                 stopping: Arc::clone(&stopping),
             })
         }
@@ -235,6 +273,9 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
     let deadline = Instant::now() + config.server.stop_timeout;
     let drain = async {
         drain(&config, &stopping, &stats, &server, &writers, deadline).await;
+        if let Some(bus) = mirror.bus() {
+            bus.stop().await;
+        }
         drop(timeout(LAST, stop_http.stop(true)).await);
         drop(timeout(LAST, store.close()).await);
     };
@@ -252,7 +293,6 @@ fn server_bounds(config: &Config) -> ServerBounds {
         auto_create: config.rooms.auto_create,
         only_admins_create: config.rooms.create == CreatePolicy::Admin,
         typing_members: limits.typing_members,
-        shared_database: matches!(config.database.url, DatabaseUrl::Postgres(_)),
         lanes: match config.database.url {
             DatabaseUrl::Sqlite(_) => 1,
             DatabaseUrl::Postgres(_) => usize::try_from(config.database.lanes).unwrap_or(1),

@@ -109,7 +109,8 @@ pub fn run() -> ExitCode {
             // Nothing is left to tell it to where stderr is closed.
             drop(writeln!(stderr, "hubbub: {error}"));
             match error {
-                CliError::Config(_) | CliError::App(AppError::Key(_) | AppError::Open(OpenError::BadUrl(_))) => {
+                CliError::Config(_)
+                | CliError::App(AppError::Key(_) | AppError::Bus(_) | AppError::Open(OpenError::BadUrl(_))) => {
                     ExitCode::from(EXIT_CONFIG)
                 }
                 _ => ExitCode::FAILURE,
@@ -137,6 +138,7 @@ async fn command(cli: Cli) -> Result<(), CliError> {
         Command::CheckConfig => {
             auth::check_keys(&config).map_err(AppError::from)?;
             Store::check_url(&config.database)?;
+            app::check_redis(&config).map_err(AppError::from)?;
             print("the settings are good")
         }
         Command::Token { user, lifetime } => token(&config, &user, lifetime).await,

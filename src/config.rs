@@ -22,6 +22,7 @@ const SECRET_BYTES: usize = 32;
 pub struct Config {
     pub server: ServerConfig,
     pub database: DatabaseConfig,
+    pub redis: RedisConfig,
     pub auth: AuthConfig,
     pub accounts: AccountsConfig,
     pub rooms: RoomsConfig,
@@ -73,6 +74,18 @@ pub struct DatabaseConfig {
     pub write_timeout: Duration,
     #[serde(deserialize_with = "time")]
     pub read_timeout: Duration,
+}
+
+/// `[redis]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml explains each key")]
+pub struct RedisConfig {
+    pub url: Secret,
+    pub url_file: String,
+    pub prefix: String,
+    #[serde(deserialize_with = "time")]
+    pub timeout: Duration,
 }
 
 /// `[auth]`
@@ -217,6 +230,10 @@ pub struct LimitsConfig {
     pub batch_bytes: usize,
     pub server_queue: usize,
     pub dispatcher_queue: usize,
+    pub mirror_queue: usize,
+    pub mirror_queue_bytes: usize,
+    pub handshakes_per_second: u32,
+    pub handshakes_burst: u32,
     pub body_bytes: usize,
 }
 

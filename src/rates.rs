@@ -71,6 +71,11 @@ impl Bucket {
 pub struct SharedBucket(Arc<Mutex<Bucket>>);
 
 impl SharedBucket {
+    /// A full one.
+    pub fn new(per_second: f64, burst: f64) -> Self {
+        Self(Arc::new(Mutex::new(Bucket::new(per_second, burst))))
+    }
+
     /// As [`Bucket::take`].
     pub fn take(&self, cost: u32) -> Result<(), u64> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take(cost, Instant::now())

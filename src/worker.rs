@@ -14,6 +14,7 @@ use crate::{
     admission::Admission,
     auth::{Authenticator, Identity, OwnKey, Passwords, TOKEN_LEEWAY, TokenError},
     config::{Config, UsersPolicy},
+    mirror::Mirror,
     protocol::{CloseCode, ErrorCode, UserId, WireError},
     server::{ChatServer, Dispatcher, ServerHandle, WorkerId},
     stats::Stats,
@@ -46,6 +47,8 @@ pub struct Worker {
     pub own_key: Arc<OwnKey>,
     /// The node's numbers.
     pub stats: Arc<Stats>,
+    /// Other nodes.
+    pub mirror: Mirror,
     /// Whether the hub is about to stop.
     pub stopping: Arc<Stopping>,
 }

@@ -14,7 +14,7 @@ use crate::{
     auth::{Passwords, PasswordsBusy},
     config::{Config, DatabaseUrl},
     http,
-    protocol::{Epoch, RoomName, UserId},
+    protocol::{RoomName, UserId},
     stats::Stats,
     store::{NewRoom, RoomKind, Store, User},
 };
@@ -194,7 +194,8 @@ async fn create_room(store: &Store, plan: NewRoomPlan) -> Result<(), CliError> {
     let unknown = || CliError::Refused(format!("nobody has the id {}", plan.owner));
     let User { key, .. } = owner.ok_or_else(unknown)?;
     let kind = if plan.private { RoomKind::Private } else { RoomKind::Public };
-    let new = NewRoom { name, title: plan.title, kind, epoch: Epoch::random(), owner: key };
+    let epoch = store.epoch().await.map_err(AppError::from)?;
+    let new = NewRoom { name, title: plan.title, kind, epoch, owner: key };
     if !store.create_room(&new).await.map_err(AppError::from)? {
         return Err(CliError::Refused(format!("a room {} is there already", plan.name)));
     }

@@ -125,6 +125,13 @@ fn load_from(overrides: &Overrides, given: &[(String, String)]) -> Result<Config
     if !config.auth.secret_file.is_empty() {
         config.auth.secret = Secret(from_file("auth.secret_file", &config.auth.secret_file)?);
     }
+    if !config.redis.url_file.is_empty() {
+        config.redis.url = Secret(from_file("redis.url_file", &config.redis.url_file)?);
+    }
+    if !config.redis.url.reveal().is_empty() && matches!(config.database.url, DatabaseUrl::Sqlite(_)) {
+        let key = if config.redis.url_file.is_empty() { "redis.url" } else { "redis.url_file" };
+        return Err(layers.bad(key, "is for several nodes, which need PostgreSQL: SQLite (database.url) has one"));
+    }
     if !config.server.metrics_token_file.is_empty() {
         config.server.metrics_token =
             Secret(from_file("server.metrics_token_file", &config.server.metrics_token_file)?);
@@ -280,6 +287,7 @@ impl Layers {
             ("auth.secret", &config.auth.secret_file),
             ("server.metrics_token", &config.server.metrics_token_file),
             ("database.url", &config.database.url_file),
+            ("redis.url", &config.redis.url_file),
         ] {
             let given = self.places.contains_key(key) && !self.text(key).is_empty();
             if given && !file.is_empty() {

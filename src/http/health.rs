@@ -17,7 +17,8 @@ pub(super) async fn live() -> impl Responder {
 }
 
 /// 200 where messages can be stored and delivered: the ChatServer and the writer answer, and so does the writing
-/// connection itself. 503 where not, and as soon as a stop is announced.
+/// connection itself. 503 where not, and as soon as a stop is announced. What works less well than it should, such as a hub
+/// without its Redis, is named in `degraded`.
 pub(super) async fn ready(worker: web::Data<Worker>) -> impl Responder {
     let database = tokio::time::timeout(PATIENCE, database(&worker)).await;
     let (database, works) = database.unwrap_or_else(|_| (json!({"error": "no answer"}), false));
@@ -28,7 +29,10 @@ pub(super) async fn ready(worker: web::Data<Worker>) -> impl Responder {
         (false, true) => "ready",
         (false, false) => "unavailable",
     };
-    let body = json!({"status": status, "database": database});
+    // Without Redis nothing is lost, and other nodes' messages come a little later: no reason to take a node out.
+    let redis = worker.mirror.bus().map(|bus| if bus.is_up() { "up" } else { "away" });
+    let degraded: Vec<&str> = redis.filter(|state| *state == "away").map(|_| "redis").into_iter().collect();
+    let body = json!({"status": status, "database": database, "redis": redis, "degraded": degraded});
     if status == "ready" { HttpResponse::Ok().json(body) } else { HttpResponse::ServiceUnavailable().json(body) }
 }
 

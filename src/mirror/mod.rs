@@ -1,33 +1,97 @@
-//! Other nodes: where committed events leave for them, and how long a hole may wait for them to fill it. This is the
-//! local form, for a hub of one node; the one that goes through Redis will stand beside it, and be the only place that
-//! names fred. Lives in the ChatServer.
+//! Other nodes: what was committed here goes to them through Redis, what they committed comes back, and who is where is
+//! asked of them. Redis is never the truth (P9): whatever does not come is read from the database, and a frame that was
+//! not sealed with the hub's own key is dropped (P12). The only place that names fred.
+//!
+//! `Mirror` is what the rest of the hub holds; nothing in it waits. `subscriber` is the actor that keeps the connection,
+//! on a thread of its own. `frame`, `link`, `nodes` and `outgoing` are pure code, which tests/simulation.rs drives.
 
-use std::time::Duration;
+mod bus;
+mod connection;
+mod frame;
+mod link;
+mod nodes;
+mod outgoing;
+mod subscriber;
+
+use std::sync::Arc;
 
 use bytestring::ByteString;
 
-use crate::{protocol::RoomName, room::Numbered};
+pub use bus::{Bus, Question};
+pub use connection::{BusError, check_url};
+pub use frame::{Channel, Frame, LogFrame, Present, Seal, Unreadable};
+pub use link::{BEAT, Link, PATIENCE, Pace};
+pub use nodes::{LEASE, Nodes};
+pub use outgoing::{Outgoing, OutgoingBounds};
+pub use subscriber::{BusSettings, FromBus, Heard, Subscriber};
+
+use crate::{
+    protocol::{Epoch, RoomName, Seq},
+    room::Numbered,
+};
 
 /// How this node knows of others.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub enum Mirror {
-    /// There are no others: the database is the only one to ask.
-    Local,
+    /// There are none: the database is this process' own.
+    Alone,
+    /// Others may write to the database, which is all there is to ask.
+    Database,
+    /// Others are reached through Redis.
+    Bus(Arc<Bus>),
+}
+
+/// Where a room stands, for what is published of it.
+#[derive(Clone, Debug)]
+pub struct RoomState {
+    /// The history that the numbers belong to.
+    pub epoch: Epoch,
+    /// The revision of the rights.
+    pub rights: i64,
+    /// The newest event.
+    pub head: Seq,
 }
 
 impl Mirror {
-    /// Hands on what this node has committed, in the order of the room. Never waits.
-    pub fn publish(self, _room: &RoomName, _events: &[Numbered<ByteString>]) {
+    /// Whether others may write to the database.
+    pub fn is_shared(&self) -> bool {
+        !matches!(self, Self::Alone)
+    }
+
+    /// What is to be asked how often, as things are.
+    pub fn pace(&self) -> Pace {
         match self {
-            Self::Local => {}
+            Self::Alone => Pace::ALONE,
+            Self::Database => Pace::WITHOUT_BUS,
+            Self::Bus(bus) => bus.pace(),
         }
     }
 
-    /// How long events that are missing may come by themselves before the database is asked (again).
-    pub fn hole_patience(self) -> Duration {
+    /// The bus, where there is one.
+    pub fn bus(&self) -> Option<&Arc<Bus>> {
         match self {
-            // Nobody else can bring them; not at once, so that a database that fails is not asked without end.
-            Self::Local => Duration::from_millis(10),
+            Self::Bus(bus) => Some(bus),
+            Self::Alone | Self::Database => None,
+        }
+    }
+
+    /// Hands on what this node has committed to a room, in the room's order; without events, that something about the
+    /// room has changed.
+    pub fn publish(&self, room: &RoomName, state: &RoomState, events: &[Numbered<ByteString>]) {
+        let Self::Bus(bus) = self else { return };
+        let log = LogFrame {
+            epoch: state.epoch.as_str().into(),
+            rights: state.rights,
+            head: state.head.0,
+            events: events.iter().map(|event| (event.seq.0, event.event.clone())).collect(),
+        };
+        bus.publish(Channel::Room(room.clone()), Frame::Log(log));
+    }
+
+    /// Tells other nodes something that may be lost.
+    pub fn tell(&self, channel: Channel, frame: Frame) {
+        if let Self::Bus(bus) = self {
+            bus.publish(channel, frame);
         }
     }
 }

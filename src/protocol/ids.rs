@@ -4,7 +4,7 @@
 use std::{fmt, sync::Arc};
 
 use rand::{RngExt, distr::Alphanumeric};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{ErrorCode, WireError};
 
@@ -108,6 +108,16 @@ impl ClientId {
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// A node, as long as its process lives: a random number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct NodeId(pub u64);
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
     }
 }
 

@@ -18,7 +18,7 @@ pub use command::{Command, Draft, Position, Request, RequestId, ResumeRoom, Wind
 pub use dialect::{Dialect, Failure};
 pub use error::{ErrorCode, WireError};
 pub use event::{Event, EventKind, Message, Timestamp};
-pub use ids::{ClientId, Epoch, RoomName, Seq, UserId};
+pub use ids::{ClientId, Epoch, NodeId, RoomName, Seq, UserId};
 pub use native::object;
 pub use reply::{Hello, Limits, PresenceReply, Reply, Resumed, Standing};
 pub use text::MessageLimits;

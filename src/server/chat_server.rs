@@ -15,14 +15,14 @@ use super::{
     WorkerId,
     dispatcher::Dispatcher,
     messages::{Audience, Detached, FellBehind, Notify, StopSessions},
-    refresh::COMPARE,
+    refresh::{COMPARE, Compared},
     room::{Entry, Room, RoomCommand},
     sanctions::{KnownActs, NEWS},
 };
 use crate::{
     fatal::AbortOnPanic,
     mirror::Mirror,
-    protocol::{RoomName, Seq, WireError},
+    protocol::{Epoch, RoomName, Seq, WireError},
     room::RecentBounds,
     stats::Stats,
     store::{Store, UserKey, Writer, WriterBounds},
@@ -46,8 +46,6 @@ pub struct ServerBounds {
     pub typing_members: usize,
     /// Writers, each with rooms of its own.
     pub lanes: usize,
-    /// Whether other processes may write to the database.
-    pub shared_database: bool,
     /// Commands waiting for it.
     pub queue: usize,
     /// Messages given to the writer.
@@ -95,9 +93,11 @@ pub struct ChatServer {
     pub(super) workers: Vec<Worker>,
     pub(super) rooms: HashMap<RoomName, Entry>,
     pub(super) mirror: Mirror,
+    /// The history that rooms which are not there yet will belong to.
+    pub(super) epoch: Epoch,
     pub(super) recent_bytes: usize,
-    /// Whether the database is being asked where the rooms stand.
-    pub(super) comparing: bool,
+    /// When the database was asked where the rooms stand.
+    pub(super) compared: Compared,
     /// Which acts of admins are known.
     pub(super) acts: KnownActs,
     /// How many rooms each user has made since when.
@@ -113,6 +113,7 @@ impl ChatServer {
         writer_arbiter: &ArbiterHandle,
         store: Arc<Store>,
         bounds: ServerBounds,
+        (mirror, epoch): (Mirror, Epoch),
         newest_act: i64,
         stats: Arc<Stats>,
     ) -> (Addr<Self>, Vec<Addr<Writer>>) {
@@ -139,9 +140,10 @@ impl ChatServer {
                 stats,
                 workers: Vec::new(),
                 rooms,
-                mirror: Mirror::Local,
+                mirror,
+                epoch,
                 recent_bytes: 0,
-                comparing: false,
+                compared: Compared::default(),
                 acts: KnownActs::up_to(newest_act),
                 makers,
                 _guard,
@@ -164,9 +166,10 @@ impl ChatServer {
             Some(Entry::Loading { waiting, .. }) if waiting.len() < self.bounds.queue => waiting.push(command),
             Some(Entry::Loading { .. }) => command.refuse(WireError::busy()),
             None => {
+                let follow = self.mirror.is_shared() && matches!(command, RoomCommand::Join(_));
                 self.rooms.insert(name.clone(), Entry::Loading { waiting: vec![command], seen: Seq(0), rights: 0 });
                 self.stats.rooms.set(self.rooms.len());
-                self.load(name, ctx);
+                self.load(name, follow, ctx);
             }
         }
     }
@@ -181,8 +184,8 @@ impl ChatServer {
     /// Drops rooms that nobody uses: they are read again when they are needed.
     fn sweep(&mut self) {
         let (now, idle) = (Instant::now(), self.bounds.room_idle);
-        let mut freed = 0_usize;
-        self.rooms.retain(|_, entry| match entry {
+        let (mut freed, mut unfollowed) = (0_usize, Vec::new());
+        self.rooms.retain(|name, entry| match entry {
             Entry::Loading { .. } => true,
             Entry::Ready(room) => {
                 // A name that somebody only asked for is forgotten at once.
@@ -190,10 +193,13 @@ impl ChatServer {
                 let keep = !room.is_idle() || now.saturating_duration_since(room.used) < idle;
                 if !keep {
                     freed = freed.saturating_add(room.log.recent_bytes());
+                    unfollowed.extend(room.followed.then(|| name.clone()));
                 }
                 keep
             }
         });
+        self.unfollow(unfollowed);
+        self.refuse_late_joins();
         self.recent_bytes = self.recent_bytes.saturating_sub(freed);
         self.stats.rooms.set(self.rooms.len());
         self.stats.recent_bytes.set(self.recent_bytes);
@@ -204,9 +210,16 @@ impl ChatServer {
         self.makers.retain(|_, (_, since)| since.elapsed() < super::commands::HOUR);
     }
 
-    /// Tells sessions something that may be lost.
-    pub(super) fn notify(&self, audience: Audience, notice: ByteString) {
-        let notify = Notify { audience, notice };
+    /// Rooms that are not in memory any longer are not followed.
+    pub(super) fn unfollow(&self, rooms: Vec<RoomName>) {
+        if let Some(bus) = self.mirror.bus().filter(|_| !rooms.is_empty()) {
+            bus.unfollow(rooms, false);
+        }
+    }
+
+    /// Tells this node's sessions something that may be lost.
+    pub(super) fn notify_here(&self, audience: &Audience, notice: &ByteString) {
+        let notify = Notify { audience: audience.clone(), notice: notice.clone() };
         for dispatcher in self.dispatchers() {
             if dispatcher.try_send(notify.clone()).is_err() {
                 tracing::debug!("a notice did not fit into a dispatcher's queue");
@@ -237,7 +250,7 @@ impl Actor for ChatServer {
         ctx.run_interval(NUDGE, |server, _| server.nudge());
         ctx.run_interval(SWEEP, |server, _| server.sweep());
         ctx.run_interval(STATS, |server, _| server.stats.log());
-        if self.bounds.shared_database {
+        if self.mirror.is_shared() {
             ctx.run_interval(COMPARE, |server, ctx| server.compare(ctx));
         }
         ctx.run_interval(NEWS, |server, ctx| server.ask_for_news(ctx));

@@ -29,6 +29,8 @@ pub(super) const HOUR: Duration = Duration::from_secs(3_600);
 struct Loaded {
     room: RoomName,
     row: Result<Option<RoomRow>, StoreError>,
+    /// Whether the room's channel was subscribed before.
+    followed: bool,
 }
 
 /// A room's row was made, or read again since its rights had changed.
@@ -44,12 +46,17 @@ struct RowRead {
 }
 
 impl ChatServer {
-    pub(super) fn load(&self, room: RoomName, ctx: &Context<Self>) {
+    /// Reads a room for the first time; with `follow`, its channel is subscribed before.
+    pub(super) fn load(&self, room: RoomName, follow: bool, ctx: &Context<Self>) {
         let (store, server) = (Arc::clone(&self.store), ctx.address());
+        let following = follow.then(|| self.mirror.bus().map(|bus| bus.follow(&room))).flatten();
         actix::spawn(async move {
+            if let Some(following) = following {
+                following.await;
+            }
             let row = store.room(&room).await;
             #[expect(clippy::disallowed_methods, reason = "one for each room that is being read")]
-            server.do_send(Loaded { room, row });
+            server.do_send(Loaded { room, row, followed: follow });
         });
     }
 
@@ -76,7 +83,7 @@ impl ChatServer {
     /// Runs a command whose room is loaded.
     pub(super) fn run(&mut self, command: RoomCommand, ctx: &mut Context<Self>) {
         match command {
-            RoomCommand::Join(join) => self.join(join),
+            RoomCommand::Join(join) => self.join(join, ctx),
             RoomCommand::Open(Open { room: name, user, reply }) => {
                 let auto_create = self.bounds.auto_create;
                 let Some(room) = self.room_mut(&name) else { return };
@@ -96,7 +103,7 @@ impl ChatServer {
         }
     }
 
-    fn join(&mut self, Join { room: name, user, session, worker, position, most, reply }: Join) {
+    pub(super) fn join_now(&mut self, Join { room: name, user, session, worker, position, most, reply }: Join) {
         let auto_create = self.bounds.auto_create;
         let dispatcher = self.workers.get(worker.0).and_then(|worker| worker.dispatcher.clone());
         let (Some(room), Some(dispatcher)) = (self.room_mut(&name), dispatcher) else { return };
@@ -287,11 +294,11 @@ impl Handler<Recent> for ChatServer {
 impl Handler<Loaded> for ChatServer {
     type Result = ();
 
-    fn handle(&mut self, Loaded { room: name, row }: Loaded, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Loaded { room: name, row, followed }: Loaded, ctx: &mut Context<Self>) {
         let Some(Entry::Loading { waiting, seen, rights }) = self.rooms.get_mut(&name) else { return };
         if matches!(&row, Ok(Some(row)) if row.rights < *rights) {
             // Read before a change that was heard of since.
-            return self.load(name, ctx);
+            return self.load(name, followed, ctx);
         }
         let (waiting, seen) = (mem::take(waiting), *seen);
         // Only an operator's hand makes rooms of reserved names.
@@ -314,7 +321,8 @@ impl Handler<Loaded> for ChatServer {
         };
         match row {
             Ok((row, waiting)) => {
-                let room = Room::new(row, self.bounds.recent);
+                let mut room = Room::new(row, self.bounds.recent, &self.epoch);
+                room.followed = followed;
                 self.rooms.insert(name.clone(), Entry::Ready(Box::new(room)));
                 if seen > Seq(0) {
                     self.apply(&name, Input::Head(seen), ctx);
@@ -325,6 +333,9 @@ impl Handler<Loaded> for ChatServer {
             }
             Err((error, waiting)) => {
                 self.rooms.remove(&name);
+                if followed {
+                    self.unfollow(vec![name]);
+                }
                 waiting.into_iter().for_each(|command| command.refuse(error.clone()));
             }
         }
@@ -350,6 +361,8 @@ impl Handler<RowRead> for ChatServer {
                     |create: &Create| made.is_some_and(|(_, made)| made) || row.members.contains(&create.user.key);
                 let created = create.map(|create| (own(&create), create));
                 self.settle_row(&name, row, ctx);
+                // Sessions elsewhere may be in it already.
+                self.publish(&name, &[]);
                 match created {
                     None => {}
                     Some((false, create)) => drop(create.reply.send(Err(room_exists()))),
@@ -365,11 +378,14 @@ impl Handler<RowRead> for ChatServer {
             Err(error) => {
                 tracing::warn!(room = %name, %error, "a room could not be made or read again");
                 // Whether its row is there is not known: it is read again by whoever comes next.
-                let nobody = room.workers().next().is_none();
+                let nobody = room.workers().next().is_none() && room.waiting.is_empty();
                 if nobody {
-                    let memory = room.log.recent_bytes();
+                    let (memory, followed) = (room.log.recent_bytes(), room.followed);
                     self.recent_bytes = self.recent_bytes.saturating_sub(memory);
                     self.rooms.remove(&name);
+                    if followed {
+                        self.unfollow(vec![name]);
+                    }
                 }
                 if let Some(create) = create {
                     drop(create.reply.send(Err(error.clone())));

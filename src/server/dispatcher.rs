@@ -305,7 +305,9 @@ impl Handler<Notify> for Dispatcher {
                 let theirs: IndexSet<_> = of(user).collect();
                 inside(room).filter(|session| !theirs.contains(session)).collect()
             }
-            Audience::Everybody(room, members) => members.iter().flat_map(of).chain(inside(room)).collect(),
+            Audience::Everybody(room, members) => {
+                members.iter().flat_map(of).chain(room.iter().flat_map(inside)).collect()
+            }
         };
         let tick = self.watch.tick();
         for (local, _) in told.iter().filter_map(|session| self.sessions.get(session)) {

@@ -1,7 +1,10 @@
 //! From the writer and the room's log to the workers: what was committed goes into the log, and what the log wants is
 //! done. Part of the actor in `chat_server`.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix::prelude::*;
 use bytestring::ByteString;
@@ -31,13 +34,19 @@ impl ChatServer {
         let before = room.log.recent_bytes();
         let effects = room.log.apply(input);
         let after = room.log.recent_bytes();
+        if effects.iter().any(|effect| matches!(effect, Effect::Deliver(_))) {
+            room.active = Instant::now();
+        }
         self.recent_bytes = self.recent_bytes.saturating_sub(before).saturating_add(after);
         for effect in effects {
             match effect {
-                Effect::Deliver(events) => self.deliver(name, &events.into()),
+                Effect::Deliver(events) => {
+                    self.deliver(name, &events.into());
+                    self.release_joins(name);
+                }
                 Effect::AwaitHole => {
                     let name = name.clone();
-                    ctx.run_later(self.mirror.hole_patience(), move |server, ctx| {
+                    ctx.run_later(self.mirror.pace().hole, move |server, ctx| {
                         server.apply(&name, Input::HoleDue, ctx);
                     });
                 }
@@ -113,7 +122,7 @@ impl Handler<Stored> for ChatServer {
             if let (Some(Entry::Loading { seen, .. }), Some(last)) = (self.rooms.get_mut(&room), events.last()) {
                 *seen = last.seq.max(*seen);
             }
-            self.mirror.publish(&room, &events);
+            self.publish(&room, &events);
             self.apply(&room, Input::Committed(events), ctx);
         }
         for (room, seq) in seen {
@@ -131,8 +140,14 @@ impl Handler<Fetched> for ChatServer {
 
     fn handle(&mut self, Fetched { room, events }: Fetched, ctx: &mut Context<Self>) {
         match events {
-            Ok(events) => self.apply(&room, Input::Fetched(events.to_vec()), ctx),
+            Ok(events) => {
+                if !events.is_empty() {
+                    self.filled_by_database(&room);
+                }
+                self.apply(&room, Input::Fetched(events.to_vec()), ctx);
+            }
             Err(error) => {
+                self.refuse_joins(&room);
                 tracing::warn!(%room, %error, "a hole could not be read");
                 ctx.run_later(READ_AGAIN, move |server, ctx| server.apply(&room, Input::FetchFailed, ctx));
             }

@@ -2,14 +2,14 @@
 //! clone of an address has a place of its own in the queue, so a clone a command would undo the bound).
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use actix::prelude::*;
 use bytestring::ByteString;
-use futures_util::future::join_all;
+use futures_util::future::{OptionFuture, join, join_all};
 use tokio::sync::oneshot;
 
 use super::{
@@ -20,6 +20,7 @@ use super::{
     sanctions::{Everywhere, Settle},
 };
 use crate::{
+    mirror::Question,
     protocol::{Draft, Position, PresenceReply, RoomName, Seq, Standing, UserId, Window, WireError},
     room::Memory,
     stats::Stats,
@@ -127,7 +128,7 @@ pub(super) struct Typing {
 pub(super) struct Presence {
     pub(super) room: RoomName,
     pub(super) user: Arc<User>,
-    pub(super) reply: Reply<Vec<Addr<Dispatcher>>>,
+    pub(super) reply: Reply<(Vec<Addr<Dispatcher>>, Option<Question>)>,
 }
 
 /// A user has read a room up to here: for their other sessions.
@@ -246,16 +247,20 @@ impl ServerHandle {
         self.ask(|reply| Typing { room, user, reply }).await
     }
 
-    /// Who is in a room now, on this node.
+    /// Who is in a room now, on all nodes that answer.
     pub async fn presence(&self, user: Arc<User>, room: RoomName) -> Result<PresenceReply, WireError> {
-        let workers = self.ask(|reply| Presence { room: room.clone(), user, reply }).await?;
-        let mut here = HashMap::new();
-        for user in all(&workers, WhoIsHere { room }).await?.into_iter().flatten() {
-            here.insert(user.key, user);
+        let (workers, elsewhere) = self.ask(|reply| Presence { room: room.clone(), user, reply }).await?;
+        let elsewhere = async { OptionFuture::from(elsewhere.map(Question::answers)).await };
+        let (here, elsewhere) = join(workers_say(&workers, WhoIsHere { room }), elsewhere).await;
+        let mut present: BTreeMap<UserId, Arc<str>> = BTreeMap::new();
+        for user in elsewhere.iter().flat_map(|users| users.iter()) {
+            present.extend(user.id().map(|id| (id, user.name.as_str().into())));
         }
-        let mut users: Vec<_> = here.values().map(|user| (user.id.clone(), Arc::clone(&user.name))).collect();
-        users.sort_by(|(one, _), (other, _)| one.cmp(other));
-        let count = users.len();
+        for user in here?.into_iter().flatten() {
+            present.insert(user.id.clone(), Arc::clone(&user.name));
+        }
+        let count = present.len();
+        let mut users: Vec<_> = present.into_iter().collect();
         users.truncate(PRESENCE_USERS);
         Ok(PresenceReply { count, users })
     }
@@ -268,13 +273,13 @@ impl ServerHandle {
     /// Closes a session for an admin; says whether it is on this node.
     pub async fn close_session(&self, session: SessionId) -> Result<bool, WireError> {
         let workers = self.ask(|reply| Everywhere { reply }).await?;
-        Ok(all(&workers, CloseSession(session)).await?.contains(&true))
+        Ok(workers_say(&workers, CloseSession(session)).await?.contains(&true))
     }
 
     /// A user's sessions on this node.
     pub async fn sessions_of(&self, user: UserKey) -> Result<Vec<SessionSummary>, WireError> {
         let workers = self.ask(|reply| Everywhere { reply }).await?;
-        Ok(all(&workers, SessionsOf(user)).await?.into_iter().flatten().collect())
+        Ok(workers_say(&workers, SessionsOf(user)).await?.into_iter().flatten().collect())
     }
 
     /// Stores how far a user has read a room, and tells their other sessions. Gives the marker, at most the room's head.
@@ -334,7 +339,7 @@ impl ServerHandle {
 }
 
 /// Asks all these workers the same.
-async fn all<M>(workers: &[Addr<Dispatcher>], message: M) -> Result<Vec<M::Result>, WireError>
+pub(super) async fn workers_say<M>(workers: &[Addr<Dispatcher>], message: M) -> Result<Vec<M::Result>, WireError>
 where
     M: Message + Clone + Send + 'static,
     M::Result: Send,

@@ -7,12 +7,13 @@ use actix::prelude::*;
 
 use super::{
     chat_server::ChatServer,
+    dispatcher::Dispatcher,
     handle::{Change, Presence, TellRead, Typing},
     messages::Audience,
     room::{Entry, RoomCommand},
 };
 use crate::{
-    protocol::{ErrorCode, WireError, notice},
+    protocol::{ErrorCode, RoomName, WireError, notice},
     store::{ChangeError, Changed, RoomChange, RoomRow, UserKey},
 };
 
@@ -64,7 +65,7 @@ impl ChatServer {
                 self.notify(Audience::User(*user, None), notice);
             }
             (Changed::Retitled { members }, RoomChange::Retitle(title)) => {
-                let everybody = Audience::Everybody(room.clone(), members.as_slice().into());
+                let everybody = Audience::Everybody(Some(room.clone()), members.as_slice().into());
                 self.notify(everybody, notice::room_updated(room, title));
             }
             _ => {}
@@ -86,9 +87,17 @@ impl ChatServer {
         let auto_create = self.bounds.auto_create;
         let Some(room) = self.room_mut(&name) else { return };
         let judged = room.judge(user.right(), auto_create);
-        let workers: Vec<_> = room.workers().collect();
-        let asked = workers.iter().filter_map(|worker| self.workers.get(worker.0)?.dispatcher.clone()).collect();
-        drop(reply.send(judged.map(|()| asked)));
+        let asked = judged.map(|()| {
+            let elsewhere = self.mirror.bus().map(|bus| bus.ask(&name));
+            (self.workers_in(&name), elsewhere)
+        });
+        drop(reply.send(asked));
+    }
+
+    /// The workers that have sessions in a room.
+    pub(super) fn workers_in(&self, room: &RoomName) -> Vec<Addr<Dispatcher>> {
+        let Some(Entry::Ready(room)) = self.rooms.get(room) else { return Vec::new() };
+        room.workers().filter_map(|worker| self.workers.get(worker.0)?.dispatcher.clone()).collect()
     }
 }
 
@@ -140,6 +149,7 @@ impl Handler<RoomChanged> for ChatServer {
             Ok((changed, row)) => {
                 if let Some(row) = row {
                     self.settle_row(&asked.room, row, ctx);
+                    self.publish(&asked.room, &[]);
                 }
                 self.tell_change(&asked, &changed);
                 Ok(changed)

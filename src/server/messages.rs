@@ -163,8 +163,8 @@ pub(super) enum Audience {
     User(UserKey, Option<SessionId>),
     /// All sessions in a room, but for those of a user.
     Others(RoomName, UserKey),
-    /// All sessions of a room's members, and whoever else is in it.
-    Everybody(RoomName, Arc<[UserKey]>),
+    /// All sessions of these users, and of whoever is in a room.
+    Everybody(Option<RoomName>, Arc<[UserKey]>),
 }
 
 /// Who may be in a room has changed: others' sessions leave it before anything else happens there.

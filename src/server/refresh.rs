@@ -1,7 +1,10 @@
 //! Rooms' rows that were read again: new rights are taken in, whoever lost theirs leaves the room before anything more is
 //! delivered there, and heads are compared. Part of the actor in `chat_server`.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix::prelude::*;
 
@@ -14,8 +17,10 @@ use crate::{
 
 /// After a read that failed.
 const READ_AGAIN: Duration = Duration::from_millis(500);
-/// How often rooms are compared with a database that other processes write to.
-pub(super) const COMPARE: Duration = Duration::from_secs(1);
+/// How often it is looked whether rooms are to be compared with a database that others write to (`Pace`).
+pub(super) const COMPARE: Duration = Duration::from_millis(50);
+/// A room in which nothing happened for so long is quiet.
+const ACTIVE: Duration = Duration::from_secs(60);
 
 /// A room's row, which may have changed.
 #[derive(Message)]
@@ -25,10 +30,24 @@ struct Refreshed {
     row: Result<Option<RoomRow>, StoreError>,
 }
 
-/// Where rooms stand in the database: newest event and revision of the rights.
+/// Where rooms stand in the database: newest event and revision of the rights; and which of those that were not there
+/// before are there now.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Compared(Result<Vec<(RoomName, Seq, i64)>, StoreError>);
+struct Heads {
+    heads: Result<Vec<(RoomName, Seq, i64)>, StoreError>,
+    made: Result<Vec<RoomName>, StoreError>,
+}
+
+/// When the database was asked where the rooms stand.
+#[derive(Debug, Default)]
+pub(super) struct Compared {
+    asking: bool,
+    /// Whether it is to be asked as soon as it can be.
+    at_once: bool,
+    active: Option<Instant>,
+    quiet: Option<Instant>,
+}
 
 impl ChatServer {
     /// Takes in a row as it was read. Sessions that have no right to the room (any more) are taken out of it:
@@ -65,22 +84,52 @@ impl ChatServer {
         });
     }
 
-    /// Asks a database that other processes may write to where the rooms stand that have sessions here.
+    /// Reads a room's row again, unless that is under way; what was heard meanwhile is heard of again.
+    pub(super) fn refresh_once(&mut self, name: RoomName, ctx: &Context<Self>) {
+        if let Some(room) = self.room_mut(&name)
+            && !std::mem::replace(&mut room.refreshing, true)
+        {
+            self.refresh(name, ctx);
+        }
+    }
+
+    /// Asks at once where all rooms stand: anything may have been missed.
+    pub(super) fn compare_all(&mut self, ctx: &Context<Self>) {
+        self.compared.at_once = true;
+        self.compare(ctx);
+    }
+
+    /// Asks the database where rooms stand, as often as the bus makes it needed.
     pub(super) fn compare(&mut self, ctx: &Context<Self>) {
-        let occupied = |(name, entry): (&RoomName, &Entry)| match entry {
-            Entry::Ready(room) if room.workers().next().is_some() => room.key.map(|key| (key, name.clone())),
-            _ => None,
-        };
-        let rooms: Vec<(RoomKey, RoomName)> = self.rooms.iter().filter_map(occupied).collect();
-        if self.comparing || rooms.is_empty() {
+        let (pace, now) = (self.mirror.pace(), Instant::now());
+        let due = |last: Option<Instant>, every: Duration| last.is_none_or(|last| now.duration_since(last) >= every);
+        let all = self.compared.at_once || due(self.compared.quiet, pace.quiet);
+        if self.compared.asking || !(all || due(self.compared.active, pace.active)) {
             return;
         }
-        self.comparing = true;
+        (self.compared.at_once, self.compared.active) = (false, Some(now));
+        if all {
+            self.compared.quiet = Some(now);
+        }
+        let (mut rooms, mut unmade): (Vec<(RoomKey, RoomName)>, Vec<RoomName>) = (Vec::new(), Vec::new());
+        for (name, entry) in &self.rooms {
+            let Entry::Ready(room) = entry else { continue };
+            if room.followed && (all || now.duration_since(room.active) < ACTIVE) {
+                match room.key {
+                    Some(key) => rooms.push((key, name.clone())),
+                    None => unmade.push(name.clone()),
+                }
+            }
+        }
+        if rooms.is_empty() && unmade.is_empty() {
+            return;
+        }
+        self.compared.asking = true;
         let (store, server) = (Arc::clone(&self.store), ctx.address());
         actix::spawn(async move {
-            let found = store.heads(rooms).await;
+            let (heads, made) = (store.heads(rooms).await, store.rooms_made(unmade).await);
             #[expect(clippy::disallowed_methods, reason = "one at a time")]
-            server.do_send(Compared(found));
+            server.do_send(Heads { heads, made });
         });
     }
 }
@@ -89,10 +138,16 @@ impl Handler<Refreshed> for ChatServer {
     type Result = ();
 
     fn handle(&mut self, Refreshed { room, row }: Refreshed, ctx: &mut Context<Self>) {
+        if let Some(room) = self.room_mut(&room) {
+            room.refreshing = false;
+        }
         match row {
             Ok(Some(row)) => self.settle_row(&room, row, ctx),
             Ok(None) => {}
             Err(_) if self.rooms.contains_key(&room) => {
+                if let Some(room) = self.room_mut(&room) {
+                    room.refreshing = true;
+                }
                 ctx.run_later(READ_AGAIN, move |server, ctx| server.refresh(room, ctx));
             }
             Err(_) => {}
@@ -100,17 +155,22 @@ impl Handler<Refreshed> for ChatServer {
     }
 }
 
-impl Handler<Compared> for ChatServer {
+impl Handler<Heads> for ChatServer {
     type Result = ();
 
-    fn handle(&mut self, Compared(found): Compared, ctx: &mut Context<Self>) {
-        self.comparing = false;
-        for (name, head, rights) in found.unwrap_or_default() {
+    fn handle(&mut self, Heads { heads, made }: Heads, ctx: &mut Context<Self>) {
+        self.compared.asking = false;
+        for (name, head, rights) in heads.unwrap_or_default() {
             let Some(room) = self.room_mut(&name) else { continue };
-            if room.rights != rights {
-                self.refresh(name.clone(), ctx);
+            if room.rights < rights {
+                // Whoever lost their right leaves before anything that came after is delivered (P7).
+                self.refresh_once(name, ctx);
+            } else {
+                self.apply(&name, Input::Head(head), ctx);
             }
-            self.apply(&name, Input::Head(head), ctx);
+        }
+        for name in made.unwrap_or_default() {
+            self.refresh_once(name, ctx);
         }
     }
 }

@@ -10,6 +10,7 @@ use bytestring::ByteString;
 
 use super::{
     WorkerId,
+    follow::Waiting,
     handle::{Change, Create, Join, Joined, Open, Post, Presence, Typing},
     messages::Guests,
 };
@@ -93,17 +94,27 @@ pub(super) struct Room {
     /// Messages that wait for the row to be made or read again.
     pub(super) held: Option<Vec<Post>>,
     pub(super) used: Instant,
+    /// Whether what others commit here is heard of, or asked for.
+    pub(super) followed: bool,
+    /// Joins that wait for the room's head.
+    pub(super) waiting: Waiting,
+    /// Holes in a row that only the database filled.
+    pub(super) unheard: u32,
+    /// Whether the row is being read again.
+    pub(super) refreshing: bool,
+    /// When something last happened in it.
+    pub(super) active: Instant,
 }
 
 impl Room {
     /// A room as the database has it, or one that is not there before its first message.
-    pub(super) fn new(row: Option<RoomRow>, bounds: RecentBounds) -> Self {
+    pub(super) fn new(row: Option<RoomRow>, bounds: RecentBounds, epoch: &Epoch) -> Self {
         let head = row.as_ref().map_or(Seq(0), |row| row.head);
         let mut room = Self {
             key: None,
             kind: RoomKind::Public,
             rights: 0,
-            epoch: Epoch::random(),
+            epoch: epoch.clone(),
             first: Seq(1),
             members: HashSet::new(),
             bans: HashMap::new(),
@@ -112,6 +123,11 @@ impl Room {
             typing: HashMap::new(),
             held: None,
             used: Instant::now(),
+            followed: false,
+            waiting: Waiting::default(),
+            unheard: 0,
+            refreshing: false,
+            active: Instant::now(),
         };
         if let Some(row) = row {
             room.take_row(row);
@@ -197,12 +213,16 @@ impl Room {
     pub(super) fn tells_typing(&mut self, user: UserKey, most_sessions: usize) -> bool {
         let now = Instant::now();
         self.typing.retain(|_, since| now.saturating_duration_since(*since) < TYPING_PAUSE);
-        let sessions: usize = self.attached.iter().map(|count| usize::try_from(*count).unwrap_or(usize::MAX)).sum();
-        if sessions > most_sessions || self.typing.contains_key(&user) {
+        if self.sessions() > most_sessions || self.typing.contains_key(&user) {
             return false;
         }
         self.typing.insert(user, now);
         true
+    }
+
+    /// Sessions in the room, on this node.
+    pub(super) fn sessions(&self) -> usize {
+        self.attached.iter().map(|count| usize::try_from(*count).unwrap_or(usize::MAX)).sum()
     }
 
     /// Counts a session out.
@@ -219,7 +239,7 @@ impl Room {
 
     /// Whether nobody is in the room and nothing is under way.
     pub(super) fn is_idle(&self) -> bool {
-        self.workers().next().is_none() && self.held.is_none() && self.log.is_settled()
+        self.workers().next().is_none() && self.held.is_none() && self.waiting.is_empty() && self.log.is_settled()
     }
 }
 

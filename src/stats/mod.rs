@@ -14,13 +14,13 @@ pub use metric::{Counter, Distribution, Gauge};
 pub use prometheus::CONTENT_TYPE;
 
 use self::rates::Rates;
-use crate::protocol::ErrorCode;
+use crate::protocol::{ErrorCode, NodeId};
 
 /// All of a node's numbers.
 #[derive(Debug)]
 pub struct Stats {
-    /// The node's name, made at its start.
-    pub node: String,
+    /// The node, as long as its process lives: a random number, which is also its name.
+    pub node: NodeId,
     started: Instant,
     /// Open sockets, authenticated or not.
     pub sessions: Gauge,
@@ -48,6 +48,20 @@ pub struct Stats {
     pub read_marks: Gauge,
     /// Passwords that are being hashed or wait for it.
     pub password_checks: Gauge,
+    /// Whether Redis works: 1 or 0.
+    pub bus_up: Gauge,
+    /// Rooms whose channels are subscribed.
+    pub followed_rooms: Gauge,
+    /// Frames waiting to be published.
+    pub mirror_queue: Gauge,
+    /// Frames from other nodes waiting for the ChatServer.
+    pub mirror_inbox: Gauge,
+    /// Frames that came from Redis and were sealed by the hub, so far.
+    pub bus_received: Counter,
+    /// Frames that came from Redis and were not, so far.
+    pub bus_refused: Counter,
+    /// Frames that others will read from the database, since there was no place or no Redis for them, so far.
+    pub bus_dropped: Counter,
     /// Sessions that missed something and have not drained since.
     pub lagging: Gauge,
     /// Sessions that fell behind and were made to catch up, so far.
@@ -70,7 +84,7 @@ impl Stats {
     /// Numbers of a node that starts now.
     pub fn new() -> Self {
         Self {
-            node: format!("{:08x}", rand::random::<u32>()),
+            node: NodeId(rand::random()),
             started: Instant::now(),
             sessions: Gauge::default(),
             native: Gauge::default(),
@@ -85,6 +99,13 @@ impl Stats {
             session_queues: Gauge::default(),
             read_marks: Gauge::default(),
             password_checks: Gauge::default(),
+            bus_up: Gauge::default(),
+            followed_rooms: Gauge::default(),
+            mirror_queue: Gauge::default(),
+            mirror_inbox: Gauge::default(),
+            bus_received: Counter::default(),
+            bus_refused: Counter::default(),
+            bus_dropped: Counter::default(),
             lagging: Gauge::default(),
             lagged: Counter::default(),
             evicted: Counter::default(),

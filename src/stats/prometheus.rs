@@ -34,7 +34,7 @@ impl Stats {
     /// All numbers as OpenMetrics text.
     pub fn metrics(&self) -> Result<String, fmt::Error> {
         let mut all = Registry::with_prefix("hubbub");
-        let info = Info::new([("version", env!("CARGO_PKG_VERSION").to_owned()), ("node", self.node.clone())]);
+        let info = Info::new([("version", env!("CARGO_PKG_VERSION").to_owned()), ("node", self.node.to_string())]);
         all.register("build", "Version and node", info);
         let seconds = i64::try_from(self.started.elapsed().as_secs()).unwrap_or(i64::MAX);
         all.register_with_unit("uptime", "Time since the start", Unit::Seconds, ConstGauge::new(seconds));
@@ -63,6 +63,14 @@ impl Stats {
                 "Frames queued for sessions (limits.session_queue_frames each)",
                 self.session_queues.get(),
             ),
+            ("redis_up", "Whether Redis works: frames leave and arrive (0 without one)", self.bus_up.get()),
+            ("rooms_followed", "Rooms whose channels are subscribed", self.followed_rooms.get()),
+            ("mirror_queue", "Frames waiting to be published (limits.mirror_queue)", self.mirror_queue.get()),
+            (
+                "mirror_inbox",
+                "Frames from other nodes waiting for the ChatServer (limits.mirror_queue)",
+                self.mirror_inbox.get(),
+            ),
             ("read_marks", "Read markers waiting to be stored (limits.read_marks)", self.read_marks.get()),
             (
                 "password_checks",
@@ -80,6 +88,9 @@ impl Stats {
             ("messages_stored", "Messages stored", &self.stored),
             ("deliveries", "Events given to sessions", &self.delivered),
             ("sessions_lagged", "Times that a session fell behind and caught up", &self.lagged),
+            ("bus_received", "Frames from Redis that this hub has sealed", &self.bus_received),
+            ("bus_refused", "Frames from Redis that this hub has not sealed, or can't read", &self.bus_refused),
+            ("bus_dropped", "Frames without a place or a Redis; others read the database", &self.bus_dropped),
             ("sessions_evicted", "Sockets shut from outside, since their clients took too little", &self.evicted),
         ] {
             all.register(name, help, ConstCounter::new(counter.get()));

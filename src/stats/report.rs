@@ -25,7 +25,7 @@ impl Stats {
         let (batch, commit_us): (Percentiles, Percentiles) = (self.batches.percentiles(), self.commits.percentiles());
         json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "node": self.node,
+            "node": self.node.to_string(),
             "uptime_s": self.started.elapsed().as_secs(),
             "sessions": {
                 "total": self.sessions.get(),
@@ -47,6 +47,14 @@ impl Stats {
                 "sessions": self.session_queues.get(),
                 "read_marks": self.read_marks.get(),
                 "password_checks": self.password_checks.get(),
+            },
+            "mirror": {
+                "queue": self.mirror_queue.get(),
+                "inbox": self.mirror_inbox.get(),
+                "followed_rooms": self.followed_rooms.get(),
+                "received_total": self.bus_received.get(),
+                "refused_total": self.bus_refused.get(),
+                "dropped_total": self.bus_dropped.get(),
             },
             "errors": errors,
             "memory": {

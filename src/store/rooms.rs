@@ -16,6 +16,9 @@ use serde_json::value::RawValue;
 use super::{Role, RoomKey, Store, StoreError, User, UserKey, events::EventRow};
 use crate::protocol::{Epoch, RoomName, Seq, Timestamp};
 
+/// The setting that names the history of new rooms.
+const EPOCH: &str = "epoch";
+
 /// Who may join a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -307,11 +310,35 @@ impl Store {
         Ok(heads)
     }
 
+    /// Which of these names have a room.
+    pub async fn rooms_made(&self, names: Vec<RoomName>) -> Result<Vec<RoomName>, StoreError> {
+        const AT_ONCE: usize = 10_000;
+        let mut made = Vec::new();
+        for names in names.chunks(AT_ONCE) {
+            let find = room::Entity::find()
+                .select_only()
+                .column(room::Column::Name)
+                .filter(room::Column::Name.is_in(names.iter().map(RoomName::as_str)))
+                .into_tuple::<String>();
+            let found = self.within(find.all(&self.read)).await?;
+            made.extend(found.iter().filter_map(|name| RoomName::parse(name).ok()));
+        }
+        Ok(made)
+    }
+
+    /// The history that new rooms belong to: rooms that are not there yet have it on all nodes alike.
+    pub async fn epoch(&self) -> Result<Epoch, StoreError> {
+        let text = self.setting_or(EPOCH, || Epoch::random().as_str().to_owned()).await?;
+        Ok(Epoch::from(text.as_str()))
+    }
+
     /// Gives every room another epoch, after the database was restored from a backup: cursors of the lost time get a reset.
     /// Raises the rights, so that a hub that runs all the same reads its rooms again.
     pub async fn new_epoch(&self) -> Result<u64, StoreError> {
+        let epoch = Epoch::random();
+        self.set_setting(EPOCH, epoch.as_str()).await?;
         let renew = room::Entity::update_many()
-            .col_expr(room::Column::Epoch, Epoch::random().as_str().into())
+            .col_expr(room::Column::Epoch, epoch.as_str().into())
             .col_expr(room::Column::Rights, Expr::col(room::Column::Rights).add(1));
         Ok(self.within(renew.exec(&self.write)).await?.rows_affected)
     }

@@ -19,6 +19,14 @@ impl Store {
         found.map(|row| row.value).ok_or_else(|| StoreError::Refused(format!("setting {key} did not stay")))
     }
 
+    /// Gives the setting another value.
+    pub async fn set_setting(&self, key: &str, value: &str) -> Result<(), StoreError> {
+        let row = setting::ActiveModel { key: Set(key.to_owned()), value: Set(value.to_owned()) };
+        let replace = OnConflict::column(setting::Column::Key).update_column(setting::Column::Value).to_owned();
+        let insert = setting::Entity::insert(row).on_conflict(replace).exec_without_returning(&self.write);
+        self.within(insert).await.map(drop)
+    }
+
     /// A setting read beside a hub that may be running; `None` where it was never made.
     pub async fn peek_setting(config: &DatabaseConfig, key: &str) -> Result<Option<String>, OpenError> {
         let (connection, place) = Self::peek(config).await?;

@@ -26,7 +26,7 @@ const USER: &str = "user";
 
 /// A user's row id; never leaves the hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct UserKey(pub(super) i64);
+pub struct UserKey(pub i64);
 
 /// Somebody whose token was verified.
 #[derive(Clone, Debug)]

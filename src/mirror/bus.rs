@@ -1,0 +1,264 @@
+//! The bus as the other threads see it: what they publish waits here, what is known of other nodes is read here. Shared by
+//! all threads in an `Arc`; locks are held for a push or a look. Bounded by `limits.mirror_queue`.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use actix::prelude::*;
+use bytestring::ByteString;
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    time::timeout,
+};
+
+use super::{
+    frame::{Channel, Frame, Present},
+    link::Pace,
+    nodes::Nodes,
+    outgoing::{Outgoing, OutgoingBounds},
+    subscriber::{Follow, FromBus, Listen, Subscriber, Unfollow},
+};
+use crate::{
+    protocol::{NodeId, RoomName},
+    stats::Stats,
+};
+
+/// The longest that a room waits for its channel; heads are compared anyhow.
+const FOLLOW: Duration = Duration::from_millis(500);
+/// The longest that other nodes are waited for when they are asked something.
+const ANSWERS: Duration = Duration::from_millis(500);
+/// How long an answer about a room is good for whoever asks next, and how many rooms' answers are kept.
+const ANSWER_KEPT: Duration = Duration::from_secs(1);
+const ANSWERS_KEPT: usize = 1_000;
+/// Questions under way.
+const QUESTIONS: usize = 1_000;
+
+type Answer = (NodeId, Vec<Present>);
+
+/// The bus.
+pub struct Bus {
+    node: NodeId,
+    started: Instant,
+    up: AtomicBool,
+    outgoing: Mutex<Outgoing>,
+    wake: Notify,
+    nodes: Mutex<Nodes>,
+    questions: Mutex<HashMap<u64, mpsc::Sender<Answer>>>,
+    answers: Mutex<HashMap<RoomName, (Instant, Arc<[Present]>)>>,
+    subscriber: Addr<Subscriber>,
+    stats: Arc<Stats>,
+}
+
+impl Bus {
+    pub(super) fn new(
+        node: NodeId,
+        bounds: OutgoingBounds,
+        subscriber: Addr<Subscriber>,
+        started: Instant,
+        stats: Arc<Stats>,
+    ) -> Self {
+        let (outgoing, nodes) = (Mutex::new(Outgoing::new(bounds)), Mutex::default());
+        let (up, wake) = (AtomicBool::new(false), Notify::new());
+        let (questions, answers) = (Mutex::default(), Mutex::default());
+        Self { node, started, up, outgoing, wake, nodes, questions, answers, subscriber, stats }
+    }
+
+    /// What is heard goes here from now on.
+    pub fn listen(&self, listener: Recipient<FromBus>) {
+        #[expect(clippy::disallowed_methods, reason = "once")]
+        self.subscriber.do_send(Listen(listener));
+    }
+
+    /// This node.
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// Whether frames leave and arrive.
+    pub fn is_up(&self) -> bool {
+        self.up.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_up(&self, up: bool) {
+        self.up.store(up, Ordering::Relaxed);
+        self.stats.bus_up.set(usize::from(up));
+        if !up {
+            let dropped = lock(&self.outgoing).clear();
+            self.stats.bus_dropped.add(dropped);
+            self.stats.mirror_queue.set(0);
+        }
+    }
+
+    pub(super) fn pace(&self) -> Pace {
+        if self.is_up() { Pace::WITH_BUS } else { Pace::WITHOUT_BUS }
+    }
+
+    /// Time since the node's start.
+    pub(super) fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Queues a frame. What finds no place, or no bus, others read from the database.
+    pub(super) fn publish(&self, channel: Channel, frame: Frame) {
+        let beat = matches!(frame, Frame::Beat { .. });
+        if !beat && !self.is_up() {
+            return;
+        }
+        let mut outgoing = lock(&self.outgoing);
+        if !outgoing.push(channel, frame) {
+            self.stats.bus_dropped.add(1);
+        }
+        self.stats.mirror_queue.set(outgoing.len());
+        drop(outgoing);
+        self.wake.notify_one();
+    }
+
+    /// The next frames to publish, once there are some.
+    pub(super) async fn next_frames(&self, most: usize, bytes: usize) -> Vec<(Channel, Frame)> {
+        loop {
+            let mut outgoing = lock(&self.outgoing);
+            let taken = outgoing.take(most, bytes);
+            self.stats.mirror_queue.set(outgoing.len());
+            drop(outgoing);
+            if !taken.is_empty() {
+                return taken;
+            }
+            self.wake.notified().await;
+        }
+    }
+
+    /// The room's channel is wanted; done when it is subscribed, or can't be for now.
+    pub fn follow(&self, room: &RoomName) -> impl Future<Output = ()> + use<> {
+        let (done, followed) = oneshot::channel();
+        #[expect(clippy::disallowed_methods, reason = "one for each room that is being read")]
+        self.subscriber.do_send(Follow { room: room.clone(), done });
+        async move { drop(timeout(FOLLOW, followed).await) }
+    }
+
+    /// These rooms' channels are not wanted any longer. With `again`, they are at once: a subscription that brings nothing
+    /// is made anew.
+    pub fn unfollow(&self, rooms: Vec<RoomName>, again: bool) {
+        #[expect(clippy::disallowed_methods, reason = "a room that was followed leaves once")]
+        self.subscriber.do_send(Unfollow { rooms, again });
+    }
+
+    pub(super) fn hear(&self, node: NodeId, count: u64, stopping: bool, report: Option<ByteString>) {
+        lock(&self.nodes).hear(node, count, stopping, report, self.now());
+    }
+
+    pub(super) fn sweep(&self) {
+        lock(&self.nodes).sweep(self.now());
+        lock(&self.answers).retain(|_, (since, _)| since.elapsed() < ANSWER_KEPT);
+    }
+
+    /// The other nodes that live, with their numbers as JSON.
+    pub fn nodes(&self) -> Vec<(NodeId, ByteString)> {
+        lock(&self.nodes).living(self.now()).map(|(node, report)| (node, report.clone())).collect()
+    }
+
+    /// Asks the other nodes whom they have in a room.
+    pub fn ask(self: &Arc<Self>, room: &RoomName) -> Question {
+        let fresh =
+            |(since, users): &(Instant, Arc<[Present]>)| (since.elapsed() < ANSWER_KEPT).then(|| Arc::clone(users));
+        if let Some(users) = lock(&self.answers).get(room).and_then(fresh) {
+            return Question::Known(users);
+        }
+        let asked: HashSet<NodeId> = lock(&self.nodes).living(self.now()).map(|(node, _)| node).collect();
+        let mut questions = lock(&self.questions);
+        if asked.is_empty() || !self.is_up() || questions.len() >= QUESTIONS {
+            return Question::Known(Arc::from([]));
+        }
+        let (answer, answers) = mpsc::channel(asked.len());
+        let ask = rand::random();
+        questions.insert(ask, answer);
+        drop(questions);
+        self.publish(Channel::All, Frame::WhoIsHere { ask, room: room.as_str().to_owned() });
+        Question::Asked { bus: Arc::clone(self), ask, room: room.clone(), asked, answers }
+    }
+
+    pub(super) fn answered(&self, node: NodeId, ask: u64, users: Vec<Present>) {
+        if let Some(asker) = lock(&self.questions).get(&ask) {
+            // More answers than nodes that were asked: one of them is somebody's repeat.
+            drop(asker.try_send((node, users)));
+        }
+    }
+
+    /// Gives the lease up, and waits for what is queued to leave.
+    pub async fn stop(&self) {
+        const LOOK: Duration = Duration::from_millis(10);
+        const MOST: Duration = Duration::from_millis(500);
+        if !self.is_up() {
+            return;
+        }
+        drop(timeout(MOST, self.subscriber.send(super::subscriber::Stop)).await);
+        let left = async {
+            while !lock(&self.outgoing).is_empty() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        drop(timeout(MOST, left).await);
+    }
+}
+
+impl std::fmt::Debug for Bus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bus").field("node", &self.node).field("up", &self.is_up()).finish_non_exhaustive()
+    }
+}
+
+/// What was asked of the other nodes.
+#[derive(Debug)]
+pub enum Question {
+    /// The answer is there.
+    Known(Arc<[Present]>),
+    /// It is on its way.
+    Asked {
+        /// By which it was asked.
+        bus: Arc<Bus>,
+        /// Its number.
+        ask: u64,
+        /// The room.
+        room: RoomName,
+        /// Who was asked.
+        asked: HashSet<NodeId>,
+        /// What they say.
+        answers: mpsc::Receiver<Answer>,
+    },
+}
+
+impl Question {
+    /// Who is in the room on other nodes, as far as they answer in time.
+    pub async fn answers(self) -> Arc<[Present]> {
+        let (bus, ask, room, mut asked, mut answers) = match self {
+            Self::Known(users) => return users,
+            Self::Asked { bus, ask, room, asked, answers } => (bus, ask, room, asked, answers),
+        };
+        let mut users = HashSet::new();
+        let all = async {
+            while !asked.is_empty() {
+                let Some((node, here)) = answers.recv().await else { break };
+                if asked.remove(&node) {
+                    users.extend(here);
+                }
+            }
+        };
+        drop(timeout(ANSWERS, all).await);
+        lock(&bus.questions).remove(&ask);
+        let users: Arc<[Present]> = users.into_iter().collect();
+        let mut kept = lock(&bus.answers);
+        if kept.len() < ANSWERS_KEPT {
+            kept.insert(room, (Instant::now(), Arc::clone(&users)));
+        }
+        users
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
