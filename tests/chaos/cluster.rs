@@ -7,7 +7,7 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Cluster {
     folder: PathBuf,
     settings: HashMap<String, String>,
-    child: Child,
+    child: Mutex<Child>,
     pub network: Arc<Network>,
     pub nodes: usize,
 }
@@ -67,7 +67,7 @@ impl Cluster {
         let ports: Vec<_> = (1..=nodes).map(|node| port(&format!("NODE{node}_PORT"))).collect();
         let authority = PathBuf::from(setting("CA_FILE"));
         let network = Arc::new(Network::new(port("NGINX_PORT"), &ports, &authority, &setting("AUTH_SECRET")));
-        Self { folder: folder.to_owned(), settings, child, network, nodes }
+        Self { folder: folder.to_owned(), settings, child: Mutex::new(child), network, nodes }
     }
 
     fn command(folder: &Path, words: &[&str]) -> Command {
@@ -92,7 +92,7 @@ impl Cluster {
             let said = [output.stdout, output.stderr].concat();
             assert!(output.status.success(), "cluster {verb} {part}: {}", String::from_utf8_lossy(&said));
         };
-        tokio::task::spawn_blocking(told).await.unwrap();
+        blocking(told).await;
     }
 
     /// Waits until every node says that it is ready.
@@ -105,7 +105,14 @@ impl Cluster {
                 std::thread::sleep(Duration::from_millis(50));
             }
         };
-        tokio::task::spawn_blocking(wait).await.unwrap();
+        self.still_there();
+        blocking(wait).await;
+    }
+
+    /// Panics where the cluster itself is gone, which no scenario asks for.
+    fn still_there(&self) {
+        let ended = self.child.lock().unwrap_or_else(PoisonError::into_inner).try_wait().unwrap();
+        assert!(ended.is_none(), "somebody has ended the cluster: {ended:?}");
     }
 
     /// Bytes of memory of each node's process that runs now.
@@ -132,17 +139,25 @@ impl Cluster {
     }
 }
 
+/// Runs this on a thread for such things; its panic is the caller's.
+async fn blocking(work: impl FnOnce() + Send + 'static) {
+    if let Err(error) = tokio::task::spawn_blocking(work).await {
+        std::panic::resume_unwind(error.into_panic());
+    }
+}
+
 impl Drop for Cluster {
     fn drop(&mut self) {
-        drop(self.child.stdin.take());
+        let child = self.child.get_mut().unwrap_or_else(PoisonError::into_inner);
+        drop(child.stdin.take());
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
-            if self.child.try_wait().is_ok_and(|ended| ended.is_some()) {
+            if child.try_wait().is_ok_and(|ended| ended.is_some()) {
                 return;
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        drop(self.child.kill());
-        drop(self.child.wait());
+        drop(child.kill());
+        drop(child.wait());
     }
 }
