@@ -199,7 +199,7 @@ impl Load {
             self.tasks.spawn(writer.run(Arc::clone(&self.shared)));
         }
         for n in 0..plan.members {
-            let apart = usize::from(number % 2 == 0);
+            let apart = usize::from(number.is_multiple_of(2));
             let route = match plan.ways {
                 Ways::Balancer => Route::Balancer,
                 Ways::Node(node) => Route::Node(node),

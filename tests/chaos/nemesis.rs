@@ -40,6 +40,11 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Whether it goes on until it is healed; others are over when they are done.
+    pub fn lasts(self) -> bool {
+        !matches!(self, Self::PostgresRestart | Self::ConnectionsCut | Self::RollingRestart)
+    }
+
     /// All that a mix draws from.
     fn any(random: &mut StdRng, nodes: usize, can_blackhole: bool) -> Vec<Self> {
         let node = random.random_range(1..=nodes);
@@ -128,7 +133,7 @@ impl<'a> Nemesis<'a> {
             sleep_until(period - Duration::from_secs(3)).await;
             // A node does not start without its database.
             chosen.sort_by_key(|fault| *fault != Fault::PostgresKill);
-            for fault in &chosen {
+            for fault in chosen.iter().filter(|fault| fault.lasts()) {
                 self.heal(*fault).await;
             }
             sleep_until(period).await;

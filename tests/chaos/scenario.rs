@@ -189,7 +189,9 @@ impl Scenario {
                     nemesis.harm(fault).await;
                     notes.push(format!("{fault:?} took {:.2} s", start.elapsed().as_secs_f64()));
                     sleep_until(end).await;
-                    nemesis.heal(fault).await;
+                    if fault.lasts() {
+                        nemesis.heal(fault).await;
+                    }
                 }
                 Harm::Mix => {
                     let mut random = StdRng::seed_from_u64(settings.seed);
