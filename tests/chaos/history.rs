@@ -30,7 +30,7 @@ pub enum Op {
     Send,
     /// A member was sent an event.
     See,
-    /// A member's connection stands in its room; `seq` is the cursor that it named.
+    /// A member's connection stands in its room (ok; `seq` is the cursor that it named), or it did not come to that (fail).
     Join,
     /// The hub could not serve the cursor; `seq` is the head from which the member goes on.
     Reset,

@@ -70,7 +70,15 @@ impl Member {
                         }
                     }
                 }
-                Err(ended) => ended,
+                Err(ended) => {
+                    let failed = Event::new(&self.name, Kind::Fail, Op::Join).room(&self.room.name);
+                    let route = match self.route {
+                        Route::Balancer => None,
+                        Route::Node(node) => Some(node + 1),
+                    };
+                    shared.recorder.record(Event { node: route, ..failed.code(&ended.code) });
+                    ended
+                }
             };
             self.go_elsewhere(&shared, &mut random);
             tokio::select! {

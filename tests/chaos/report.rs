@@ -19,6 +19,9 @@ pub fn print(outcome: &Outcome) {
         verdict.attempted, verdict.acked, verdict.stored, verdict.seen, verdict.members
     );
     line("messages", &counts);
+    if verdict.too_far_behind > 0 {
+        line("", &format!("{} resets of members that were more than 500 events behind", verdict.too_far_behind));
+    }
     let zero = verdict.found.is_empty();
     let names: Vec<_> =
         ANOMALIES.iter().map(|(name, _)| *name).filter(|name| !verdict.found.contains_key(name)).collect();

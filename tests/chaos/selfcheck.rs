@@ -177,6 +177,14 @@ fn stories() -> Vec<(&'static str, Story, &'static [&'static str])> {
                 .change(|s| s.everywhere(&[(8, 7), (7, 8)])),
             &["reordered-send"],
         ),
+        (
+            "a reset of a member that is too far behind",
+            clean()
+                .change(|s| s.goes_well(7, 7))
+                .unseen_by("m1", 7)
+                .with([event("m1", Kind::Info, Op::Reset).seq(507)]),
+            &[],
+        ),
         ("a reset", clean().with([event("m1", Kind::Info, Op::Reset).seq(6)]), &["reset"]),
         ("refused after its ack", clean().with([sent(3, 4), refused(3)]), &["acked-then-refused"]),
         ("never answered", clean().with([sent(7, 1)]), &["never-acked"]),

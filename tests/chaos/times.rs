@@ -55,7 +55,7 @@ pub struct Times {
     pub everywhere: [Spread; 3],
     pub same_node: [Spread; 3],
     pub cross_node: [Spread; 3],
-    /// The same across nodes for what was acked during the fault, from the heal on.
+    /// Across nodes, from the heal on, for what was acked during the fault and still to come then.
     pub cross_from_heal: Spread,
     /// From a connection's loss to the member's next join.
     pub back: Spread,
@@ -106,7 +106,7 @@ impl Times {
                 to_heal = to_heal.max(Some(done));
             }
             if (begin..end).contains(&ack) {
-                from_heal.extend(message.cross.map(|at| at.saturating_sub(end)));
+                from_heal.extend(message.cross.filter(|at| *at > end).map(|at| at - end));
             }
         }
         let [ack, everywhere, same_node, cross_node] = raw.map(|phases| phases.map(Spread::of));
@@ -149,7 +149,9 @@ fn losses(events: &[Event]) -> (Spread, BTreeMap<String, usize>) {
                 away.entry(&event.proc).or_insert(event.t_us);
                 *codes.entry(event.code.as_deref().unwrap_or("none").to_owned()).or_default() += 1;
             }
-            Op::Join => back.extend(away.remove(&*event.proc).map(|lost| event.t_us.saturating_sub(lost))),
+            Op::Join if event.kind == Kind::Ok => {
+                back.extend(away.remove(&*event.proc).map(|lost| event.t_us.saturating_sub(lost)));
+            }
             _ => {}
         }
     }

@@ -35,6 +35,9 @@ pub const ANOMALIES: &[(&str, &str)] = &[
     ("never-acked", "P9: tried again and again after all was healed, in vain"),
 ];
 
+/// A member that is further behind may be told to page the history (`limits.replay_join`).
+const NEAR_ENOUGH: i64 = 500;
+
 /// How many examples of each are kept.
 const EXAMPLES: usize = 5;
 
@@ -53,6 +56,8 @@ pub struct Verdict {
     pub stored: usize,
     pub seen: usize,
     pub members: usize,
+    /// Resets of members that were too far behind, which is as it should be.
+    pub too_far_behind: usize,
 }
 
 impl Verdict {
@@ -86,6 +91,8 @@ struct Member<'a> {
     cursor: i64,
     first: Option<i64>,
     values: HashSet<&'a str>,
+    /// What resets left out that were in order: after the first, up to the second.
+    left_out: Vec<(i64, i64)>,
 }
 
 #[derive(Default)]
@@ -168,7 +175,10 @@ impl<'a> Seen<'a> {
         let who = &*event.proc;
         let member = self.members.entry(who).or_insert_with(|| Member { room, start: seq, ..Member::default() });
         if event.op != Op::See {
-            if event.op == Op::Reset {
+            if event.op == Op::Reset && seq > member.cursor + NEAR_ENOUGH {
+                member.left_out.push((member.cursor, seq));
+                verdict.too_far_behind += 1;
+            } else if event.op == Op::Reset {
                 verdict.add("reset", || format!("{who} stood at {}, and the head was {seq}", member.cursor));
             }
             member.cursor = seq;
@@ -258,7 +268,8 @@ impl<'a> Seen<'a> {
         for (who, member) in &self.members {
             let (first, last) = (member.first.unwrap_or(i64::MAX), member.cursor);
             for (value, seq) in acked.get(member.room).into_iter().flatten() {
-                if *seq > member.start && !member.values.contains(value) {
+                let left_out = member.left_out.iter().any(|(after, to)| seq > after && seq <= to);
+                if *seq > member.start && !left_out && !member.values.contains(value) {
                     let example = || format!("{who} never had {value}, acked as {seq}; it had {first} to {last}");
                     verdict.add(lost(*seq, first, last), example);
                 }

@@ -267,8 +267,9 @@ impl Writer {
                     }
                     continue;
                 }
-                // The balancer's own answers, and what the hub says may be tried again.
-                Ok((502..=504, _)) => "balancer".to_owned(),
+                // The balancer's own answers, a request that came too slowly (RFC 9110 says: again), and what the hub says may be
+                // tried again.
+                Ok((status @ (408 | 502..=504), body)) if body["error"].is_null() => status.to_string(),
                 Ok((_, body)) if body["error"]["retryable"] == true => body["error"]["code"].to_string(),
                 Ok((status, body)) => {
                     shared.recorder.record(self.event(&value, Kind::Fail).code(&format!("{status} {body}")));
