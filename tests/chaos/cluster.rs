@@ -1,0 +1,163 @@
+//! The cluster under test: scripts/cluster, held by a pipe so that it ends with this process, however that ends; its parts by
+//! name; and what is read past it (a process's memory, the database).
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::{
+    net::Network,
+    verdict::{Message, Stored},
+};
+use crate::support::Database;
+
+/// A part that takes longer to come back is broken.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct Cluster {
+    folder: PathBuf,
+    settings: HashMap<String, String>,
+    child: Mutex<Child>,
+    pub network: Arc<Network>,
+    pub nodes: usize,
+}
+
+/// Nothing that a test's client does is too much.
+const UNLIMITED: &[(&str, &str)] = &[
+    ("COMMANDS_PER_SECOND", "1000000"),
+    ("COMMANDS_BURST", "1000000"),
+    ("USER_COMMANDS_PER_SECOND", "1000000"),
+    ("USER_COMMANDS_BURST", "1000000"),
+    ("FRAMES_PER_SECOND", "1000000"),
+    ("FRAMES_BURST", "1000000"),
+    ("SESSIONS_PER_USER", "100000"),
+    ("SESSIONS_PER_ADDRESS", "100000"),
+    ("NEW_ROOMS_PER_HOUR", "100000"),
+    ("PENDING_COMMANDS", "20000"),
+];
+
+impl Cluster {
+    /// Starts one in this folder, which is made.
+    pub fn up(folder: &Path) -> Self {
+        let mut command = Self::command(folder, &["up", "--debug", "--until-eof"]);
+        command.envs(UNLIMITED.iter().map(|(key, value)| (format!("HUBBUB__LIMITS__{key}"), value)));
+        // Beside its folder: it takes only one that is its own, and clears that up at the end, but for its logs.
+        let said = folder.with_extension("log");
+        let log = fs::File::create(&said).unwrap();
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let ready = lines.by_ref().map_while(Result::ok).any(|line| line.starts_with("cluster ready"));
+        let log = || fs::read_to_string(&said).unwrap_or_default();
+        assert!(ready, "the cluster did not start:\n{}", log());
+        // It goes on talking, and must not wait for us.
+        std::thread::spawn(move || lines.for_each(drop));
+        let text = fs::read_to_string(folder.join("cluster.env")).unwrap();
+        let pairs = text.lines().filter_map(|line| line.trim().trim_start_matches("export ").split_once('='));
+        let plain = |value: &str| value.trim_matches(['"', '\'']).to_owned();
+        let settings: HashMap<_, _> = pairs.map(|(key, value)| (key.to_owned(), plain(value))).collect();
+        let setting = |key: &str| settings.get(key).unwrap_or_else(|| panic!("cluster.env has no {key}")).clone();
+        let port = |key: &str| setting(key).parse::<u16>().unwrap_or_else(|_| panic!("cluster.env: {key} is no port"));
+        let nodes: usize = setting("NODES").parse().unwrap();
+        let ports: Vec<_> = (1..=nodes).map(|node| port(&format!("NODE{node}_PORT"))).collect();
+        let authority = PathBuf::from(setting("CA_FILE"));
+        let network = Arc::new(Network::new(port("NGINX_PORT"), &ports, &authority, &setting("AUTH_SECRET")));
+        Self { folder: folder.to_owned(), settings, child: Mutex::new(child), network, nodes }
+    }
+
+    fn command(folder: &Path, words: &[&str]) -> Command {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut command = Command::new(root.join("scripts/cluster"));
+        command.args(words).arg("--dir").arg(folder).current_dir(root);
+        // Another one by the environment, such as a mutant.
+        let binary = std::env::var("HUBBUB_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_hubbub").to_owned());
+        command.env("HUBBUB_BIN", binary);
+        command
+    }
+
+    pub fn setting(&self, key: &str) -> &str {
+        self.settings.get(key).unwrap_or_else(|| panic!("cluster.env has no {key}"))
+    }
+
+    /// start, stop, kill, pause, resume or restart a part. Returns when that is done.
+    pub async fn tell(&self, verb: &'static str, part: &str) {
+        let (folder, part) = (self.folder.clone(), part.to_owned());
+        let told = move || {
+            let output = Self::command(&folder, &[verb, &part]).stdin(Stdio::null()).output().unwrap();
+            let said = [output.stdout, output.stderr].concat();
+            assert!(output.status.success(), "cluster {verb} {part}: {}", String::from_utf8_lossy(&said));
+        };
+        blocking(told).await;
+    }
+
+    /// Waits until every node says that it is ready.
+    pub async fn healed(&self) {
+        let (network, nodes) = (Arc::clone(&self.network), self.nodes);
+        let wait = move || {
+            let start = Instant::now();
+            while let Some(node) = (0..nodes).find(|node| !network.is_ready(*node)) {
+                assert!(start.elapsed() < PATIENCE, "node{} is not ready after {PATIENCE:?}", node + 1);
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        };
+        self.still_there();
+        blocking(wait).await;
+    }
+
+    /// Panics where the cluster itself is gone, which no scenario asks for.
+    fn still_there(&self) {
+        let ended = self.child.lock().unwrap_or_else(PoisonError::into_inner).try_wait().unwrap();
+        assert!(ended.is_none(), "somebody has ended the cluster: {ended:?}");
+    }
+
+    /// Bytes of memory of each node's process that runs now.
+    pub fn memory(&self) -> BTreeMap<usize, u64> {
+        let resident = |node: &usize| {
+            let pid = fs::read_to_string(self.folder.join(format!("node{node}.pid"))).ok()?;
+            let status = fs::read_to_string(format!("/proc/{}/status", pid.trim())).ok()?;
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+            Some((*node, line.trim().trim_end_matches(" kB").parse::<u64>().ok()? * 1_024))
+        };
+        (1..=self.nodes).filter_map(|node| resident(&node)).collect()
+    }
+
+    /// What is stored in these rooms.
+    pub async fn stored(&self, rooms: impl Iterator<Item = &str>) -> Stored {
+        let database = Database::open(self.setting("DATABASE_URL")).await;
+        let mut stored = Stored::new();
+        for room in rooms {
+            let rows = database.messages(room).await;
+            let messages = rows.into_iter().map(|row| Message { seq: row.seq, user: row.user, content: row.content });
+            stored.insert(room.to_owned(), messages.collect());
+        }
+        stored
+    }
+}
+
+/// Runs this on a thread for such things; its panic is the caller's.
+async fn blocking(work: impl FnOnce() + Send + 'static) {
+    if let Err(error) = tokio::task::spawn_blocking(work).await {
+        std::panic::resume_unwind(error.into_panic());
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let child = self.child.get_mut().unwrap_or_else(PoisonError::into_inner);
+        drop(child.stdin.take());
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            if child.try_wait().is_ok_and(|ended| ended.is_some()) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        drop(child.kill());
+        drop(child.wait());
+    }
+}
