@@ -177,15 +177,16 @@ pub(super) struct Retain {
 
 /// Who may be in a room, beside admins.
 #[derive(Clone, Debug)]
-pub(super) struct Guests {
+pub struct Guests {
     /// In a private room these alone.
-    pub(super) members: Option<Arc<HashSet<UserKey>>>,
+    pub members: Option<Arc<HashSet<UserKey>>>,
     /// Never these.
-    pub(super) banned: Arc<HashSet<UserKey>>,
+    pub banned: Arc<HashSet<UserKey>>,
 }
 
 impl Guests {
-    pub(super) fn admit(&self, user: &User) -> bool {
+    /// Whether this user is among them.
+    pub fn admit(&self, user: &User) -> bool {
         let member = self.members.as_ref().is_none_or(|members| members.contains(&user.key));
         user.admin || (member && !self.banned.contains(&user.key))
     }

@@ -16,14 +16,20 @@ mod outbox;
 mod refresh;
 mod room;
 mod sanctions;
+mod waiting;
 mod watch;
 
 pub use chat_server::{ChatServer, RegisterWorker, ServerBounds};
 pub use dispatcher::Dispatcher;
 pub use handle::{Catchup, CreateRoom, Joined, OpenRoom, ServerHandle};
 pub use lifeline::Lifeline;
-pub use messages::{Closing, Detach, Holder, Opened, Register, SessionSummary, StopSessions, ToSession, Unregister};
+pub use messages::{
+    Closing, Detach, Guests, Holder, Opened, Register, SessionSummary, StopSessions, ToSession, Unregister,
+};
 pub use outbox::Outbox;
+pub use refresh::{COMPARE, Compared};
+pub use room::Room;
+pub use waiting::Waiting;
 pub use watch::Watch;
 
 /// A socket's session, unique as long as the process lives.

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     mirror::{Channel, Frame, FromBus, Heard, LogFrame, Present, RoomState},
-    protocol::{Epoch, NodeId, RoomName, Seq},
+    protocol::{NodeId, RoomName, Seq},
     room::{Input, Numbered},
     store::UserKey,
 };
@@ -84,8 +84,7 @@ impl ChatServer {
             }
             Some(Entry::Ready(room)) => {
                 room.unheard = 0;
-                let known = room.key.is_some() && room.epoch == Epoch::from(&*log.epoch) && log.rights <= room.rights;
-                if !known {
+                if !room.takes(&log) {
                     // Whoever lost their right leaves before anything that came after is delivered (P7).
                     room.heard = Seq(log.head).max(room.heard);
                     return self.refresh_once(name.clone(), ctx);

@@ -60,7 +60,7 @@ impl Outbox {
 
     /// Counts frames in; `false`, and nothing counted, where they are too many. Once something was missed, nothing more
     /// is queued before the session has drained.
-    pub(super) fn admit(&self, frames: usize, bytes: usize, tick: u32) -> bool {
+    pub fn admit(&self, frames: usize, bytes: usize, tick: u32) -> bool {
         let before = self.frames.load(Ordering::Relaxed);
         let after = before.saturating_add(frames);
         let after_bytes = self.bytes.load(Ordering::Relaxed).saturating_add(bytes);
@@ -90,7 +90,7 @@ impl Outbox {
     }
 
     /// Notes that a room has got to `head` without this session; says whether it is the first that was missed.
-    pub(super) fn miss(&self, room: &RoomName, head: Seq) -> bool {
+    pub fn miss(&self, room: &RoomName, head: Seq) -> bool {
         let missed = &mut self.aside().missed;
         let first = missed.is_empty();
         match missed.get_mut(room) {
@@ -101,7 +101,7 @@ impl Outbox {
     }
 
     /// Notes that the session is in this room no longer: nothing more of it may be sent.
-    pub(super) fn remove(&self, room: &RoomName, banned: bool) {
+    pub fn remove(&self, room: &RoomName, banned: bool) {
         self.aside().removed.insert(room.clone(), banned);
         self.urgent.store(true, Ordering::Relaxed);
     }

@@ -10,6 +10,7 @@ use actix::prelude::*;
 
 use super::{chat_server::ChatServer, messages::Retain, room::Entry};
 use crate::{
+    mirror::Pace,
     protocol::{RoomName, Seq},
     room::{Input, RoomLog},
     store::{RoomKey, RoomRow, StoreError},
@@ -18,9 +19,7 @@ use crate::{
 /// After a read that failed.
 const READ_AGAIN: Duration = Duration::from_millis(500);
 /// How often it is looked whether rooms are to be compared with a database that others write to (`Pace`).
-pub(super) const COMPARE: Duration = Duration::from_millis(50);
-/// A room in which nothing happened for so long is quiet.
-const ACTIVE: Duration = Duration::from_secs(60);
+pub const COMPARE: Duration = Duration::from_millis(50);
 
 /// A room's row, which may have changed.
 #[derive(Message)]
@@ -41,12 +40,43 @@ struct Heads {
 
 /// When the database was asked where the rooms stand.
 #[derive(Debug, Default)]
-pub(super) struct Compared {
+pub struct Compared {
     asking: bool,
     /// Whether it is to be asked as soon as it can be.
     at_once: bool,
     active: Option<Instant>,
     quiet: Option<Instant>,
+}
+
+impl Compared {
+    /// It is to be asked about all rooms as soon as it can be.
+    pub fn hurry(&mut self) {
+        self.at_once = true;
+    }
+
+    /// Whether it is to be asked now; `true` about all rooms, `false` about the active ones.
+    pub fn due(&mut self, pace: Pace, now: Instant) -> Option<bool> {
+        let due = |last: Option<Instant>, every: Duration| last.is_none_or(|last| now.duration_since(last) >= every);
+        let all = self.at_once || due(self.quiet, pace.quiet);
+        if self.asking || !(all || due(self.active, pace.active)) {
+            return None;
+        }
+        (self.at_once, self.active) = (false, Some(now));
+        if all {
+            self.quiet = Some(now);
+        }
+        Some(all)
+    }
+
+    /// It was asked; nobody asks again before the answer.
+    pub fn asked(&mut self) {
+        self.asking = true;
+    }
+
+    /// It has answered, or failed to.
+    pub fn answered(&mut self) {
+        self.asking = false;
+    }
 }
 
 impl ChatServer {
@@ -102,26 +132,18 @@ impl ChatServer {
 
     /// Asks at once where all rooms stand: anything may have been missed.
     pub(super) fn compare_all(&mut self, ctx: &Context<Self>) {
-        self.compared.at_once = true;
+        self.compared.hurry();
         self.compare(ctx);
     }
 
     /// Asks the database where rooms stand, as often as the bus makes it needed.
     pub(super) fn compare(&mut self, ctx: &Context<Self>) {
-        let (pace, now) = (self.mirror.pace(), Instant::now());
-        let due = |last: Option<Instant>, every: Duration| last.is_none_or(|last| now.duration_since(last) >= every);
-        let all = self.compared.at_once || due(self.compared.quiet, pace.quiet);
-        if self.compared.asking || !(all || due(self.compared.active, pace.active)) {
-            return;
-        }
-        (self.compared.at_once, self.compared.active) = (false, Some(now));
-        if all {
-            self.compared.quiet = Some(now);
-        }
+        let now = Instant::now();
+        let Some(all) = self.compared.due(self.mirror.pace(), now) else { return };
         let (mut rooms, mut unmade): (Vec<(RoomKey, RoomName)>, Vec<RoomName>) = (Vec::new(), Vec::new());
         for (name, entry) in &self.rooms {
             let Entry::Ready(room) = entry else { continue };
-            if room.followed && (all || now.duration_since(room.active) < ACTIVE) {
+            if room.is_compared(all, now) {
                 match room.key {
                     Some(key) => rooms.push((key, name.clone())),
                     None => unmade.push(name.clone()),
@@ -131,7 +153,7 @@ impl ChatServer {
         if rooms.is_empty() && unmade.is_empty() {
             return;
         }
-        self.compared.asking = true;
+        self.compared.asked();
         let (store, server) = (Arc::clone(&self.store), ctx.address());
         actix::spawn(async move {
             let (heads, made) = (store.heads(rooms).await, store.rooms_made(unmade).await);
@@ -170,10 +192,10 @@ impl Handler<Heads> for ChatServer {
     type Result = ();
 
     fn handle(&mut self, Heads { heads, made }: Heads, ctx: &mut Context<Self>) {
-        self.compared.asking = false;
+        self.compared.answered();
         for (name, head, rights) in heads.unwrap_or_default() {
             let Some(room) = self.room_mut(&name) else { continue };
-            if room.rights < rights {
+            if room.is_outdated(rights) {
                 // Whoever lost their right leaves before anything that came after is delivered (P7).
                 self.refresh_once(name, ctx);
             } else {

@@ -10,11 +10,12 @@ use bytestring::ByteString;
 
 use super::{
     WorkerId,
-    follow::Waiting,
     handle::{Change, Create, Join, Joined, Open, Post, Presence, Typing},
     messages::Guests,
+    waiting::Waiting,
 };
 use crate::{
+    mirror::LogFrame,
     protocol::{Epoch, Position, RoomName, Seq, Standing, Timestamp, WireError},
     room::{Cursor, RecentBounds, RoomLog, Start},
     store::{RoomKey, RoomKind, RoomRow, UserKey},
@@ -22,6 +23,9 @@ use crate::{
 
 /// A member's typing is told at most once in this time.
 const TYPING_PAUSE: Duration = Duration::from_secs(3);
+
+/// A room in which nothing happened for so long is quiet.
+const ACTIVE: Duration = Duration::from_secs(60);
 
 /// A room's place in memory.
 pub(super) enum Entry {
@@ -74,19 +78,21 @@ impl RoomCommand {
     }
 }
 
-/// A room that is loaded.
-pub(super) struct Room {
+/// A room that is loaded. No I/O: tests/simulation.rs drives it.
+pub struct Room {
     /// Its row; none before its first message.
-    pub(super) key: Option<RoomKey>,
+    pub key: Option<RoomKey>,
     kind: RoomKind,
     /// The revision of the rights in `members`.
-    pub(super) rights: i64,
-    pub(super) epoch: Epoch,
+    pub rights: i64,
+    /// The history that its numbers belong to.
+    pub epoch: Epoch,
     first: Seq,
     members: HashSet<UserKey>,
     /// Who is banned, and till when.
     bans: HashMap<UserKey, Option<Timestamp>>,
-    pub(super) log: RoomLog<ByteString>,
+    /// Its events.
+    pub log: RoomLog<ByteString>,
     /// Sessions in the room, by worker.
     attached: Vec<u32>,
     /// Who said lately that they are typing.
@@ -95,22 +101,22 @@ pub(super) struct Room {
     pub(super) held: Option<Vec<Post>>,
     pub(super) used: Instant,
     /// Whether what others commit here is heard of, or asked for.
-    pub(super) followed: bool,
+    pub followed: bool,
     /// Joins that wait for the room's head.
-    pub(super) waiting: Waiting,
+    pub(super) waiting: Waiting<Join>,
     /// Holes in a row that only the database filled.
-    pub(super) unheard: u32,
+    pub unheard: u32,
     /// Whether the row is being read again.
-    pub(super) refreshing: bool,
+    pub refreshing: bool,
     /// The newest event that was heard of before the rights or the history that it speaks of were known.
-    pub(super) heard: Seq,
+    pub heard: Seq,
     /// When something last happened in it.
-    pub(super) active: Instant,
+    pub active: Instant,
 }
 
 impl Room {
     /// A room as the database has it, or one that is not there before its first message.
-    pub(super) fn new(row: Option<RoomRow>, bounds: RecentBounds, epoch: &Epoch) -> Self {
+    pub fn new(row: Option<RoomRow>, bounds: RecentBounds, epoch: &Epoch) -> Self {
         let head = row.as_ref().map_or(Seq(0), |row| row.head);
         let mut room = Self {
             key: None,
@@ -145,7 +151,7 @@ impl Room {
 
     /// Takes in the row as it was read, unless a newer reading was quicker. Says who may be in the room now, where
     /// somebody who is in it may have no right to it any more.
-    pub(super) fn take_row(&mut self, row: RoomRow) -> Option<Guests> {
+    pub fn take_row(&mut self, row: RoomRow) -> Option<Guests> {
         if self.key.is_some() && row.rights < self.rights {
             return None;
         }
@@ -160,6 +166,29 @@ impl Room {
         })
     }
 
+    /// Whether this node surely knows its head, as far as a join is concerned. A cursor that is ahead of this node is
+    /// judged by the database's head, never by the node's own.
+    pub fn knows_head(&self, shared: bool, position: Option<&Position>) -> bool {
+        let ahead = position.is_some_and(|position| position.after > self.log.head());
+        !shared || (self.followed && !ahead)
+    }
+
+    /// Whether what another node tells is of the history and by the rights that this node knows: else the row is read
+    /// first.
+    pub fn takes(&self, log: &LogFrame) -> bool {
+        self.key.is_some() && self.epoch.as_str() == &*log.epoch && !self.is_outdated(log.rights)
+    }
+
+    /// Whether the row has newer rights than this node knows, if it has these.
+    pub fn is_outdated(&self, rights: i64) -> bool {
+        self.rights < rights
+    }
+
+    /// Whether it is to be compared with the database, where all rooms are or the active ones.
+    pub fn is_compared(&self, all: bool, now: Instant) -> bool {
+        self.followed && (all || now.saturating_duration_since(self.active) < ACTIVE)
+    }
+
     /// Whether only members may be in it.
     pub(super) fn is_private(&self) -> bool {
         self.kind == RoomKind::Private
@@ -172,7 +201,7 @@ impl Room {
 
     /// Whether the user may read and write here. A room that may not be known of looks like one that is not there,
     /// where rooms don't appear by themselves.
-    pub(super) fn judge(&self, (user, admin): (UserKey, bool), auto_create: bool) -> Result<(), WireError> {
+    pub fn judge(&self, (user, admin): (UserKey, bool), auto_create: bool) -> Result<(), WireError> {
         if self.key.is_none() && !auto_create {
             Err(WireError::room_not_found())
         } else if admin || self.members.contains(&user) {
@@ -190,7 +219,7 @@ impl Room {
     }
 
     /// Counts a session in and says where it stands.
-    pub(super) fn attach(&mut self, worker: WorkerId, position: Option<&Position>, most: u64) -> Joined {
+    pub fn attach(&mut self, worker: WorkerId, position: Option<&Position>, most: u64) -> Joined {
         if self.attached.len() <= worker.0 {
             self.attached.resize(worker.0.saturating_add(1), 0);
         }
@@ -224,12 +253,12 @@ impl Room {
     }
 
     /// Sessions in the room, on this node.
-    pub(super) fn sessions(&self) -> usize {
+    pub fn sessions(&self) -> usize {
         self.attached.iter().map(|count| usize::try_from(*count).unwrap_or(usize::MAX)).sum()
     }
 
     /// Counts a session out.
-    pub(super) fn detach(&mut self, worker: WorkerId) {
+    pub fn detach(&mut self, worker: WorkerId) {
         if let Some(count) = self.attached.get_mut(worker.0) {
             *count = count.saturating_sub(1);
         }
@@ -246,7 +275,7 @@ impl Room {
     }
 
     /// Whether nobody is in the room and nothing is under way.
-    pub(super) fn is_idle(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         self.workers().next().is_none() && self.held.is_none() && self.waiting.is_empty() && self.log.is_settled()
     }
 }

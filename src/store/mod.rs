@@ -51,7 +51,7 @@ use crate::protocol::Timestamp;
 
 /// A room's row id; never leaves the hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RoomKey(i64);
+pub struct RoomKey(pub i64);
 
 impl RoomKey {
     /// Which of so many lanes of the writer the room's messages take: always the same.
