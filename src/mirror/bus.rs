@@ -39,6 +39,8 @@ const ANSWERS_KEPT: usize = 1_000;
 /// Questions under way.
 const QUESTIONS: usize = 1_000;
 
+/// What was answered about rooms, and when.
+type Answers = HashMap<RoomName, (Instant, Arc<[Present]>)>;
 type Answer = (NodeId, Vec<Present>);
 
 /// The bus.
@@ -50,7 +52,7 @@ pub struct Bus {
     wake: Notify,
     nodes: Mutex<Nodes>,
     questions: Mutex<HashMap<u64, mpsc::Sender<Answer>>>,
-    answers: Mutex<HashMap<RoomName, (Instant, Arc<[Present]>)>>,
+    answers: Mutex<Answers>,
     subscriber: Addr<Subscriber>,
     stats: Arc<Stats>,
 }
@@ -122,15 +124,19 @@ impl Bus {
     /// The next frames to publish, once there are some.
     pub(super) async fn next_frames(&self, most: usize, bytes: usize) -> Vec<(Channel, Frame)> {
         loop {
-            let mut outgoing = lock(&self.outgoing);
-            let taken = outgoing.take(most, bytes);
-            self.stats.mirror_queue.set(outgoing.len());
-            drop(outgoing);
+            let taken = self.take_frames(most, bytes);
             if !taken.is_empty() {
                 return taken;
             }
             self.wake.notified().await;
         }
+    }
+
+    fn take_frames(&self, most: usize, bytes: usize) -> Vec<(Channel, Frame)> {
+        let mut outgoing = lock(&self.outgoing);
+        let taken = outgoing.take(most, bytes);
+        self.stats.mirror_queue.set(outgoing.len());
+        taken
     }
 
     /// The room's channel is wanted; done when it is subscribed, or can't be for now.

@@ -127,8 +127,7 @@ impl Connection {
     pub(super) async fn publish(&self, frames: Vec<(String, Vec<u8>)>) -> Result<(), BusError> {
         let pipeline = self.publisher.pipeline();
         for (channel, sealed) in frames {
-            let queued: () = pipeline.publish(channel, Bytes::from(sealed)).await?;
-            queued
+            let () = pipeline.publish(channel, Bytes::from(sealed)).await?;
         }
         self.in_time(pipeline.all::<Vec<i64>>()).await.map(drop)
     }

@@ -245,7 +245,7 @@ impl ChatServer {
     /// Whoever made a room learns of it on all open sessions.
     fn tell_owner(&self, create: &Create) {
         let added = notice::member_added(&create.new.room, &create.user.id, Role::Owner.as_str());
-        self.notify(Audience::User(create.user.key, None), added);
+        self.notify(&Audience::User(create.user.key, None), &added);
     }
 }
 

@@ -55,18 +55,18 @@ impl ChatServer {
         };
         match (changed, &asked.change) {
             (Changed::Member { user, role, .. }, RoomChange::Put { user: id, .. }) if still(user, true) => {
-                self.notify(Audience::User(*user, None), notice::member_added(room, id, role.as_str()));
+                self.notify(&Audience::User(*user, None), &notice::member_added(room, id, role.as_str()));
             }
             (Changed::Removed { user }, RoomChange::Remove { user: id }) if still(user, false) => {
-                self.notify(Audience::User(*user, None), notice::member_removed(room, id));
+                self.notify(&Audience::User(*user, None), &notice::member_removed(room, id));
             }
             (Changed::Banned { user }, RoomChange::Ban { user: id, until, reason, .. }) => {
                 let notice = notice::banned(room, id, *until, reason.as_deref());
-                self.notify(Audience::User(*user, None), notice);
+                self.notify(&Audience::User(*user, None), &notice);
             }
             (Changed::Retitled { members }, RoomChange::Retitle(title)) => {
                 let everybody = Audience::Everybody(Some(room.clone()), members.as_slice().into());
-                self.notify(everybody, notice::room_updated(room, title));
+                self.notify(&everybody, &notice::room_updated(room, title));
             }
             _ => {}
         }
@@ -78,7 +78,7 @@ impl ChatServer {
         let judged = room.judge(user.right(), auto_create);
         let tells = judged.is_ok() && room.tells_typing(user.key, most);
         if tells {
-            self.notify(Audience::Others(name.clone(), user.key), notice::typing(&name, &user.id, &user.name));
+            self.notify(&Audience::Others(name.clone(), user.key), &notice::typing(&name, &user.id, &user.name));
         }
         drop(reply.send(judged));
     }
@@ -130,7 +130,7 @@ impl Handler<TellRead> for ChatServer {
 
     fn handle(&mut self, TellRead { room, user, seq, except }: TellRead, _: &mut Context<Self>) {
         self.stats.server_queue.sub(1);
-        self.notify(Audience::User(user.key, except), notice::read(&room, seq));
+        self.notify(&Audience::User(user.key, except), &notice::read(&room, seq));
     }
 }
 

@@ -34,8 +34,8 @@ impl ChatServer {
     }
 
     /// Tells sessions on all nodes something that may be lost.
-    pub(super) fn notify(&self, audience: Audience, notice: ByteString) {
-        match &audience {
+    pub(super) fn notify(&self, audience: &Audience, notice: &ByteString) {
+        match audience {
             Audience::User(user, _) => {
                 let frame = Frame::Users { users: vec![user.0], room: None, notice: notice.clone() };
                 self.mirror.tell(Channel::All, frame);
@@ -50,7 +50,7 @@ impl ChatServer {
                 self.mirror.tell(Channel::All, Frame::Users { users, room, notice: notice.clone() });
             }
         }
-        self.notify_here(&audience, &notice);
+        self.notify_here(audience, notice);
     }
 
     fn heard(&mut self, heard: Heard, ctx: &mut Context<Self>) {
