@@ -19,10 +19,11 @@ use tokio::{
 
 use super::{
     frame::{Channel, Frame, Present},
+    hearing::FromBus,
     link::Pace,
     nodes::Nodes,
     outgoing::{Outgoing, OutgoingBounds},
-    subscriber::{Follow, FromBus, Listen, Subscriber, Unfollow},
+    subscriber::{Follow, Listen, Subscriber, Unfollow},
 };
 use crate::{
     protocol::{NodeId, RoomName},

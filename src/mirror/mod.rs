@@ -8,6 +8,7 @@
 mod bus;
 mod connection;
 mod frame;
+mod hearing;
 mod link;
 mod nodes;
 mod outgoing;
@@ -20,10 +21,11 @@ use bytestring::ByteString;
 pub use bus::{Asking, Bus, Question};
 pub use connection::{BusError, check_url};
 pub use frame::{Channel, Frame, LogFrame, Present, Seal, Unreadable};
+pub use hearing::{FromBus, Heard};
 pub use link::{BEAT, Link, PATIENCE, Pace};
 pub use nodes::{LEASE, Nodes};
 pub use outgoing::{Outgoing, OutgoingBounds};
-pub use subscriber::{BusSettings, FromBus, Heard, Subscriber};
+pub use subscriber::{BusSettings, Subscriber};
 
 use crate::{
     protocol::{Epoch, RoomName, Seq},

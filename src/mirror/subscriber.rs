@@ -1,6 +1,5 @@
-//! The Redis subscriber actor: keeps the connection, subscribes to the rooms that this node follows, opens what comes and
-//! hands it to the ChatServer in batches. Lives on an arbiter of its own, with fred's tasks. What waits for the ChatServer
-//! is bounded by `limits.mirror_queue`; what does not fit is dropped, and heads are compared instead.
+//! The Redis subscriber actor: keeps the connection, subscribes to the rooms that this node follows, publishes what is
+//! queued in the Bus, and beats. What it hears is in `hearing`. Lives on an arbiter of its own, with fred's tasks.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -10,23 +9,17 @@ use std::{
 };
 
 use actix::prelude::*;
-use bytestring::ByteString;
-use fred::types::Message as RedisMessage;
 use tokio::sync::{broadcast::error::RecvError, oneshot};
 
 use super::{
     bus::Bus,
     connection::{BusError, Connection},
-    frame::{Channel, Frame, LogFrame, Seal},
+    frame::{Channel, Frame, Seal},
+    hearing::{Arrived, FromBus},
     link::{BEAT, Link},
     outgoing::OutgoingBounds,
 };
-use crate::{
-    config::Secret,
-    fatal::AbortOnPanic,
-    protocol::{NodeId, RoomName},
-    stats::Stats,
-};
+use crate::{config::Secret, fatal::AbortOnPanic, protocol::RoomName, stats::Stats};
 
 /// After a try to connect that failed; at most this and a timeout pass between tries.
 const TRY_AGAIN: Duration = Duration::from_millis(500);
@@ -52,31 +45,6 @@ pub struct BusSettings {
     pub outgoing: OutgoingBounds,
     /// Frames that may wait for the ChatServer.
     pub inbox: usize,
-}
-
-/// What the ChatServer is told, in the order in which it came.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct FromBus {
-    /// What was heard.
-    pub heard: Vec<Heard>,
-}
-
-/// One thing that was heard.
-#[derive(Debug)]
-pub enum Heard {
-    /// Something was committed to a room, or changed about it.
-    Log(RoomName, LogFrame),
-    /// For the sessions in a room but for those of one user.
-    Others(RoomName, i64, ByteString),
-    /// For all sessions of these users, and of those in a room.
-    Users(Vec<i64>, Option<RoomName>, ByteString),
-    /// Whom do we have in this room? The answer goes to that node.
-    WhoIsHere(RoomName, NodeId, u64),
-    /// There is something new in the record of acts.
-    Acts,
-    /// Anything may have been missed: the bus came, went, or was too fast.
-    Missed,
 }
 
 /// Where the ChatServer is.
@@ -106,18 +74,9 @@ pub(super) struct Unfollow {
 #[rtype(result = "()")]
 pub(super) struct Stop;
 
-/// What came from Redis; nothing where more came than could be kept.
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Arrived {
-    connection: u64,
-    messages: Vec<RedisMessage>,
-    missed: bool,
-}
-
 /// The present connection.
-struct Present {
-    number: u64,
+pub(super) struct Present {
+    pub(super) number: u64,
     connection: Rc<Connection>,
     /// Rooms whose channels it has.
     subscribed: HashSet<RoomName>,
@@ -128,21 +87,21 @@ struct Present {
 
 /// The actor.
 pub struct Subscriber {
-    settings: BusSettings,
-    seal: Seal,
-    bus: Arc<Bus>,
-    stats: Arc<Stats>,
-    listener: Option<Recipient<FromBus>>,
-    link: Link,
-    present: Option<Present>,
+    pub(super) settings: BusSettings,
+    pub(super) seal: Seal,
+    pub(super) bus: Arc<Bus>,
+    pub(super) stats: Arc<Stats>,
+    pub(super) listener: Option<Recipient<FromBus>>,
+    pub(super) link: Link,
+    pub(super) present: Option<Present>,
     connections: u64,
     wanted: HashSet<RoomName>,
     /// Whoever waits for a room's channel, until this is dropped.
     waiting: HashMap<RoomName, Vec<oneshot::Sender<()>>>,
     /// Whether it was said that Redis is away.
-    said_away: bool,
+    pub(super) said_away: bool,
     /// Whether the ChatServer is still to be told that something was missed.
-    missed: bool,
+    pub(super) missed: bool,
     stopping: bool,
     _guard: AbortOnPanic,
 }
@@ -312,68 +271,6 @@ impl Subscriber {
             self.tell_missed();
         }
     }
-
-    fn tell_missed(&mut self) {
-        self.missed = !self.give(vec![Heard::Missed]);
-    }
-
-    /// Hands on what was heard; says whether there was a place for it.
-    fn give(&self, heard: Vec<Heard>) -> bool {
-        let (count, Some(listener)) = (heard.len(), &self.listener) else { return false };
-        if self.stats.mirror_inbox.get().saturating_add(count) > self.settings.inbox {
-            return false;
-        }
-        self.stats.mirror_inbox.add(count);
-        let given = listener.try_send(FromBus { heard }).is_ok();
-        if !given {
-            self.stats.mirror_inbox.sub(count);
-        }
-        given
-    }
-
-    /// What a frame means for the ChatServer; what it means for the bus itself is done here.
-    fn hear(&mut self, message: &RedisMessage) -> Option<Heard> {
-        let channel: &str = &message.channel;
-        let sealed = message.value.as_bytes()?;
-        let (node, frame) = match self.seal.open(channel, sealed) {
-            Ok(opened) => opened,
-            Err(error) => {
-                self.stats.bus_refused.add(1);
-                tracing::debug!(%error, "a frame from redis was dropped");
-                return None;
-            }
-        };
-        self.stats.bus_received.add(1);
-        if node == self.bus.node() {
-            if let Frame::Beat { count, .. } = frame
-                && self.link.echo(count, self.bus.now())
-            {
-                tracing::info!(node = %node, "redis works: nodes hear each other");
-                self.said_away = false;
-                self.bus.set_up(true);
-                return Some(Heard::Missed);
-            }
-            return None;
-        }
-        let room = || Channel::room(channel, &self.settings.prefix);
-        match frame {
-            Frame::Log(log) => Some(Heard::Log(room()?, log)),
-            Frame::Others { but, notice } => Some(Heard::Others(room()?, but, notice)),
-            Frame::Users { users, room, notice } => {
-                Some(Heard::Users(users, room.and_then(|room| RoomName::parse(&room).ok()), notice))
-            }
-            Frame::WhoIsHere { ask, room } => Some(Heard::WhoIsHere(RoomName::parse(&room).ok()?, node, ask)),
-            Frame::Acts => Some(Heard::Acts),
-            Frame::Beat { count, stopping, report } => {
-                self.bus.hear(node, count, stopping, report);
-                None
-            }
-            Frame::Here { ask, users } => {
-                self.bus.answered(node, ask, users);
-                None
-            }
-        }
-    }
 }
 
 /// Publishes what is queued until that fails.
@@ -446,17 +343,5 @@ impl Handler<Stop> for Subscriber {
     fn handle(&mut self, _: Stop, _: &mut Context<Self>) {
         self.stopping = true;
         self.beat();
-    }
-}
-
-impl Handler<Arrived> for Subscriber {
-    type Result = ();
-
-    fn handle(&mut self, Arrived { connection, messages, missed }: Arrived, _: &mut Context<Self>) {
-        if self.present.as_ref().is_none_or(|present| present.number != connection) {
-            return;
-        }
-        let heard: Vec<_> = messages.iter().filter_map(|message| self.hear(message)).collect();
-        self.missed |= missed || (!heard.is_empty() && !self.give(heard));
     }
 }

@@ -1,0 +1,122 @@
+//! What comes from Redis: opened, sorted, and handed to the ChatServer in batches. What waits for it is bounded by
+//! `limits.mirror_queue`; what does not fit is dropped, and heads are compared instead. Part of the actor in `subscriber`.
+
+use actix::prelude::*;
+use bytestring::ByteString;
+use fred::types::Message as RedisMessage;
+
+use super::{
+    frame::{Channel, Frame, LogFrame},
+    subscriber::Subscriber,
+};
+use crate::protocol::{NodeId, RoomName};
+
+/// What the ChatServer is told, in the order in which it came.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct FromBus {
+    /// What was heard.
+    pub heard: Vec<Heard>,
+}
+
+/// One thing that was heard.
+#[derive(Debug)]
+pub enum Heard {
+    /// Something was committed to a room, or changed about it.
+    Log(RoomName, LogFrame),
+    /// For the sessions in a room but for those of one user.
+    Others(RoomName, i64, ByteString),
+    /// For all sessions of these users, and of those in a room.
+    Users(Vec<i64>, Option<RoomName>, ByteString),
+    /// Whom do we have in this room? The answer goes to that node.
+    WhoIsHere(RoomName, NodeId, u64),
+    /// There is something new in the record of acts.
+    Acts,
+    /// Anything may have been missed: the bus came, went, or was too fast.
+    Missed,
+}
+
+/// What came from Redis; nothing where more came than could be kept.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Arrived {
+    pub(super) connection: u64,
+    pub(super) messages: Vec<RedisMessage>,
+    pub(super) missed: bool,
+}
+
+impl Subscriber {
+    pub(super) fn tell_missed(&mut self) {
+        self.missed = !self.give(vec![Heard::Missed]);
+    }
+
+    /// Hands on what was heard; says whether there was a place for it.
+    fn give(&self, heard: Vec<Heard>) -> bool {
+        let (count, Some(listener)) = (heard.len(), &self.listener) else { return false };
+        if self.stats.mirror_inbox.get().saturating_add(count) > self.settings.inbox {
+            return false;
+        }
+        self.stats.mirror_inbox.add(count);
+        let given = listener.try_send(FromBus { heard }).is_ok();
+        if !given {
+            self.stats.mirror_inbox.sub(count);
+        }
+        given
+    }
+
+    /// What a frame means for the ChatServer; what it means for the bus itself is done here.
+    fn hear(&mut self, message: &RedisMessage) -> Option<Heard> {
+        let channel: &str = &message.channel;
+        let sealed = message.value.as_bytes()?;
+        let (node, frame) = match self.seal.open(channel, sealed) {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.stats.bus_refused.add(1);
+                tracing::debug!(%error, "a frame from redis was dropped");
+                return None;
+            }
+        };
+        self.stats.bus_received.add(1);
+        if node == self.bus.node() {
+            if let Frame::Beat { count, .. } = frame
+                && self.link.echo(count, self.bus.now())
+            {
+                tracing::info!(node = %node, "redis works: nodes hear each other");
+                self.said_away = false;
+                self.bus.set_up(true);
+                return Some(Heard::Missed);
+            }
+            return None;
+        }
+        let room = || Channel::room(channel, &self.settings.prefix);
+        match frame {
+            Frame::Log(log) => Some(Heard::Log(room()?, log)),
+            Frame::Others { but, notice } => Some(Heard::Others(room()?, but, notice)),
+            Frame::Users { users, room, notice } => {
+                Some(Heard::Users(users, room.and_then(|room| RoomName::parse(&room).ok()), notice))
+            }
+            Frame::WhoIsHere { ask, room } => Some(Heard::WhoIsHere(RoomName::parse(&room).ok()?, node, ask)),
+            Frame::Acts => Some(Heard::Acts),
+            Frame::Beat { count, stopping, report } => {
+                self.bus.hear(node, count, stopping, report);
+                None
+            }
+            Frame::Here { ask, users } => {
+                self.bus.answered(node, ask, users);
+                None
+            }
+        }
+    }
+}
+
+impl Handler<Arrived> for Subscriber {
+    type Result = ();
+
+    fn handle(&mut self, Arrived { connection, messages, missed }: Arrived, _: &mut Context<Self>) {
+        if self.present.as_ref().is_none_or(|present| present.number != connection) {
+            return;
+        }
+        let heard: Vec<_> = messages.iter().filter_map(|message| self.hear(message)).collect();
+        self.missed |= missed || (!heard.is_empty() && !self.give(heard));
+    }
+}
