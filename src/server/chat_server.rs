@@ -167,7 +167,10 @@ impl ChatServer {
             Some(Entry::Loading { .. }) => command.refuse(WireError::busy()),
             None => {
                 let follow = self.mirror.is_shared() && matches!(command, RoomCommand::Join(_));
-                self.rooms.insert(name.clone(), Entry::Loading { waiting: vec![command], seen: Seq(0), rights: 0 });
+                self.rooms.insert(
+                    name.clone(),
+                    Entry::Loading { heard: false, waiting: vec![command], seen: Seq(0), rights: 0 },
+                );
                 self.stats.rooms.set(self.rooms.len());
                 self.load(name, follow, ctx);
             }

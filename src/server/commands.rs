@@ -302,12 +302,12 @@ impl Handler<Loaded> for ChatServer {
     type Result = ();
 
     fn handle(&mut self, Loaded { room: name, row, followed }: Loaded, ctx: &mut Context<Self>) {
-        let Some(Entry::Loading { waiting, seen, rights }) = self.rooms.get_mut(&name) else { return };
+        let Some(Entry::Loading { heard, waiting, seen, rights }) = self.rooms.get_mut(&name) else { return };
         if matches!(&row, Ok(Some(row)) if row.rights < *rights) {
             // Read before a change that was heard of since.
             return self.load(name, followed, ctx);
         }
-        let (waiting, seen) = (mem::take(waiting), *seen);
+        let (waiting, seen, heard) = (mem::take(waiting), *seen, *heard);
         // Only an operator's hand makes rooms of reserved names.
         let row = match row {
             Ok(None) if name.is_reserved() => {
@@ -336,6 +336,9 @@ impl Handler<Loaded> for ChatServer {
                 }
                 for command in waiting {
                     self.run(command, ctx);
+                }
+                if heard {
+                    self.refresh_once(name, ctx);
                 }
             }
             Err((error, waiting)) => {

@@ -28,7 +28,7 @@ pub use messages::{
 };
 pub use outbox::Outbox;
 pub use refresh::{COMPARE, Compared};
-pub use room::Room;
+pub use room::{FrameUse, Room};
 pub use waiting::Waiting;
 pub use watch::Watch;
 

@@ -11,7 +11,7 @@ use super::{
     chat_server::ChatServer,
     handle::workers_say,
     messages::{Audience, WhoIsHere},
-    room::Entry,
+    room::{Entry, FrameUse},
 };
 use crate::{
     mirror::{Channel, Frame, FromBus, Heard, LogFrame, Present, RoomState},
@@ -78,21 +78,21 @@ impl ChatServer {
     fn heard_log(&mut self, name: &RoomName, log: LogFrame, ctx: &mut Context<Self>) {
         match self.rooms.get_mut(name) {
             None => {}
-            Some(Entry::Loading { seen, rights, .. }) => {
-                *seen = Seq(log.head).max(*seen);
-                *rights = log.rights.max(*rights);
-            }
-            Some(Entry::Ready(room)) => {
-                room.unheard = 0;
-                if !room.takes(&log) {
-                    // Whoever lost their right leaves before anything that came after is delivered (P7).
-                    room.heard = Seq(log.head).max(room.heard);
-                    return self.refresh_once(name.clone(), ctx);
+            // Of which history it is will be known when the row is there.
+            Some(Entry::Loading { heard, .. }) => *heard = true,
+            Some(Entry::Ready(room)) => match room.judge_frame(&log) {
+                FrameUse::Take => {
+                    room.unheard = 0;
+                    let numbered = |(seq, event)| Numbered { seq: Seq(seq), event };
+                    self.apply(name, Input::Committed(log.events.into_iter().map(numbered).collect()), ctx);
+                    self.apply(name, Input::Head(Seq(log.head)), ctx);
                 }
-                let numbered = |(seq, event)| Numbered { seq: Seq(seq), event };
-                self.apply(name, Input::Committed(log.events.into_iter().map(numbered).collect()), ctx);
-                self.apply(name, Input::Head(Seq(log.head)), ctx);
-            }
+                FrameUse::ReadRow => {
+                    room.heard = room.refreshing;
+                    self.refresh_once(name.clone(), ctx);
+                }
+                FrameUse::Drop => {}
+            },
         }
     }
 

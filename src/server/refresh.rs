@@ -99,15 +99,22 @@ impl ChatServer {
                         dispatcher.into_iter().for_each(|dispatcher| dispatcher.do_send(retain.clone()));
                     }
                 }
-                if room.is_unwatched() && head > room.log.head() {
-                    // Nobody saw what came before, and nobody will: whoever comes starts here.
-                    let freed = room.log.recent_bytes();
-                    room.log = RoomLog::new(head, self.bounds.recent);
-                    self.recent_bytes = self.recent_bytes.saturating_sub(freed);
-                } else {
-                    self.apply(name, Input::Head(head), ctx);
-                }
+                self.stands_at(name, head, ctx);
             }
+        }
+    }
+
+    /// The database has a room's events up to here.
+    fn stands_at(&mut self, name: &RoomName, head: Seq, ctx: &mut Context<Self>) {
+        let recent = self.bounds.recent;
+        match self.room_mut(name) {
+            // Nobody saw what came before, and nobody will: whoever comes starts here.
+            Some(room) if room.is_unwatched() && head > room.log.head() => {
+                let freed = room.log.recent_bytes();
+                room.log = RoomLog::new(head, recent);
+                self.recent_bytes = self.recent_bytes.saturating_sub(freed);
+            }
+            _ => self.apply(name, Input::Head(head), ctx),
         }
     }
 
@@ -167,14 +174,16 @@ impl Handler<Refreshed> for ChatServer {
     type Result = ();
 
     fn handle(&mut self, Refreshed { room, row }: Refreshed, ctx: &mut Context<Self>) {
-        if let Some(room) = self.room_mut(&room) {
+        let heard = self.room_mut(&room).is_some_and(|room| {
             room.refreshing = false;
-        }
+            std::mem::take(&mut room.heard)
+        });
         match row {
             Ok(Some(row)) => {
                 self.settle_row(&room, row, ctx);
-                let heard = self.room_mut(&room).map_or(Seq(0), |room| std::mem::take(&mut room.heard));
-                self.apply(&room, Input::Head(heard), ctx);
+                if heard {
+                    self.refresh_once(room, ctx);
+                }
             }
             Ok(None) => {}
             Err(_) if self.rooms.contains_key(&room) => {
@@ -199,7 +208,7 @@ impl Handler<Heads> for ChatServer {
                 // Whoever lost their right leaves before anything that came after is delivered (P7).
                 self.refresh_once(name, ctx);
             } else {
-                self.apply(&name, Input::Head(head), ctx);
+                self.stands_at(&name, head, ctx);
             }
         }
         for name in made.unwrap_or_default() {

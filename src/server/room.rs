@@ -31,6 +31,8 @@ const ACTIVE: Duration = Duration::from_secs(60);
 pub(super) enum Entry {
     /// Its row is being read.
     Loading {
+        /// Whether other nodes told something meanwhile: the row is read once more.
+        heard: bool,
         /// What came for it meanwhile, in order.
         waiting: Vec<RoomCommand>,
         /// The newest number that was heard of meanwhile.
@@ -78,6 +80,18 @@ impl RoomCommand {
     }
 }
 
+/// What is to be done with a frame of a room's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameUse {
+    /// It is of the history and by the rights that this node knows: its events are committed ones.
+    Take,
+    /// The room was made, or its rights have changed: the row is read first. Whoever lost their right leaves before anything
+    /// that came after is delivered (P7).
+    ReadRow,
+    /// It is of another history: somebody repeats what was said before a restore.
+    Drop,
+}
+
 /// A room that is loaded. No I/O: tests/simulation.rs drives it.
 pub struct Room {
     /// Its row; none before its first message.
@@ -108,8 +122,8 @@ pub struct Room {
     pub unheard: u32,
     /// Whether the row is being read again.
     pub refreshing: bool,
-    /// The newest event that was heard of before the rights or the history that it speaks of were known.
-    pub heard: Seq,
+    /// Whether something was heard meanwhile that speaks of other rights than are known: the row is read once more.
+    pub heard: bool,
     /// When something last happened in it.
     pub active: Instant,
 }
@@ -135,7 +149,7 @@ impl Room {
             waiting: Waiting::default(),
             unheard: 0,
             refreshing: false,
-            heard: Seq(0),
+            heard: false,
             active: Instant::now(),
         };
         if let Some(row) = row {
@@ -173,10 +187,15 @@ impl Room {
         !shared || (self.followed && !ahead)
     }
 
-    /// Whether what another node tells is of the history and by the rights that this node knows: else the row is read
-    /// first.
-    pub fn takes(&self, log: &LogFrame) -> bool {
-        self.key.is_some() && self.epoch.as_str() == &*log.epoch && !self.is_outdated(log.rights)
+    /// What is to be done with what another node tells.
+    pub fn judge_frame(&self, log: &LogFrame) -> FrameUse {
+        if self.key.is_none() || self.is_outdated(log.rights) {
+            FrameUse::ReadRow
+        } else if self.epoch.as_str() == &*log.epoch {
+            FrameUse::Take
+        } else {
+            FrameUse::Drop
+        }
     }
 
     /// Whether the row has newer rights than this node knows, if it has these.
@@ -186,7 +205,7 @@ impl Room {
 
     /// Whether it is to be compared with the database, where all rooms are or the active ones.
     pub fn is_compared(&self, all: bool, now: Instant) -> bool {
-        self.followed && (all || now.saturating_duration_since(self.active) < ACTIVE)
+        all || now.saturating_duration_since(self.active) < ACTIVE
     }
 
     /// Whether only members may be in it.
