@@ -5,7 +5,7 @@ use std::{
     collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -50,6 +50,8 @@ pub struct Bus {
     started: Instant,
     up: AtomicBool,
     outgoing: Mutex<Outgoing>,
+    /// Frames that were sealed.
+    sealed: AtomicU64,
     wake: Notify,
     nodes: Mutex<Nodes>,
     questions: Mutex<HashMap<u64, mpsc::Sender<Answer>>>,
@@ -69,7 +71,8 @@ impl Bus {
         let (outgoing, nodes) = (Mutex::new(Outgoing::new(bounds)), Mutex::default());
         let (up, wake) = (AtomicBool::new(false), Notify::new());
         let (questions, answers) = (Mutex::default(), Mutex::default());
-        Self { node, started, up, outgoing, wake, nodes, questions, answers, subscriber, stats }
+        let sealed = AtomicU64::new(0);
+        Self { node, started, up, outgoing, sealed, wake, nodes, questions, answers, subscriber, stats }
     }
 
     /// What is heard goes here from now on.
@@ -131,6 +134,11 @@ impl Bus {
             }
             self.wake.notified().await;
         }
+    }
+
+    /// The next frame's count.
+    pub(super) fn next_count(&self) -> u64 {
+        self.sealed.fetch_add(1, Ordering::Relaxed).saturating_add(1)
     }
 
     fn take_frames(&self, most: usize, bytes: usize) -> Vec<(Channel, Frame)> {

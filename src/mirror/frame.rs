@@ -147,10 +147,10 @@ impl Seal {
         Self { key, node }
     }
 
-    /// A frame for a channel, as bytes.
-    pub fn seal(&self, channel: &str, frame: &Frame) -> Vec<u8> {
+    /// A frame for a channel, as bytes; `count` is higher for each frame of this node's.
+    pub fn seal(&self, channel: &str, count: u64, frame: &Frame) -> Vec<u8> {
         #[expect(clippy::expect_used, reason = "invariant: frames hold nothing that postcard can't write")]
-        let content = postcard::to_stdvec(&(self.node, frame)).expect("a frame can be written");
+        let content = postcard::to_stdvec(&(self.node, count, frame)).expect("a frame can be written");
         let tag = self.mac(channel, &content).finalize().into_bytes();
         let mut sealed = Vec::with_capacity(content.len().saturating_add(TAG_BYTES).saturating_add(1));
         sealed.push(VERSION);
@@ -159,8 +159,8 @@ impl Seal {
         sealed
     }
 
-    /// Opens what came from a channel: the sender and the frame.
-    pub fn open(&self, channel: &str, sealed: &[u8]) -> Result<(NodeId, Frame), Unreadable> {
+    /// Opens what came from a channel: the sender, its count and the frame.
+    pub fn open(&self, channel: &str, sealed: &[u8]) -> Result<(NodeId, u64, Frame), Unreadable> {
         let (version, rest) = sealed.split_first().ok_or(Unreadable::Version)?;
         if *version != VERSION {
             return Err(Unreadable::Version);
@@ -193,8 +193,8 @@ mod tests {
     #[test]
     fn what_was_sealed_opens_on_its_channel_alone() {
         let seal = Seal::new("a key of the hub's own", NodeId(7));
-        let sealed = seal.seal("hubbub:room:lobby", &log(5));
-        assert_eq!(seal.open("hubbub:room:lobby", &sealed), Ok((NodeId(7), log(5))));
+        let sealed = seal.seal("hubbub:room:lobby", 9, &log(5));
+        assert_eq!(seal.open("hubbub:room:lobby", &sealed), Ok((NodeId(7), 9, log(5))));
         assert_eq!(seal.open("hubbub:room:other", &sealed), Err(Unreadable::Forged), "P12: moved to another room");
         assert_eq!(
             Seal::new("another key", NodeId(7)).open("hubbub:room:lobby", &sealed),
@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn no_changed_byte_opens() {
         let seal = Seal::new("a key of the hub's own", NodeId(7));
-        let sealed = seal.seal("c", &log(5));
+        let sealed = seal.seal("c", 9, &log(5));
         for place in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[place] ^= 1;

@@ -1,6 +1,8 @@
 //! What comes from Redis: opened, sorted, and handed to the ChatServer in batches. What waits for it is bounded by
 //! `limits.mirror_queue`; what does not fit is dropped, and heads are compared instead. Part of the actor in `subscriber`.
 
+use std::collections::HashMap;
+
 use actix::prelude::*;
 use bytestring::ByteString;
 use fred::types::Message as RedisMessage;
@@ -45,6 +47,33 @@ pub(super) struct Arrived {
     pub(super) missed: bool,
 }
 
+/// The highest count of each node's frames that was heard: what others are told of users has no number of its own, so that
+/// a frame that somebody repeats would be told again. Events have one, and answers their question.
+#[derive(Debug, Default)]
+pub(super) struct Counts(HashMap<NodeId, [u64; 2]>);
+
+impl Counts {
+    /// More nodes than any hub has.
+    const MOST: usize = 1_000;
+
+    fn is_new(&mut self, node: NodeId, count: u64, frame: &Frame) -> bool {
+        // In a Redis Cluster channels may overtake each other, but no frame another one of its channel.
+        let class = match frame {
+            Frame::Log(_) | Frame::Here { .. } => return true,
+            Frame::Users { .. } | Frame::Acts | Frame::WhoIsHere { .. } | Frame::Beat { .. } => 0,
+            Frame::Others { .. } => 1,
+        };
+        if self.0.len() >= Self::MOST {
+            self.0.clear();
+        }
+        let [all, others] = self.0.entry(node).or_default();
+        let last = if class == 0 { all } else { others };
+        let new = count > *last;
+        *last = count.max(*last);
+        new
+    }
+}
+
 impl Subscriber {
     pub(super) fn tell_missed(&mut self) {
         self.missed = !self.give(vec![Heard::Missed]);
@@ -68,7 +97,7 @@ impl Subscriber {
     fn hear(&mut self, message: &RedisMessage) -> Option<Heard> {
         let channel: &str = &message.channel;
         let sealed = message.value.as_bytes()?;
-        let (node, frame) = match self.seal.open(channel, sealed) {
+        let (node, count, frame) = match self.seal.open(channel, sealed) {
             Ok(opened) => opened,
             Err(error) => {
                 self.stats.bus_refused.add(1);
@@ -86,6 +115,10 @@ impl Subscriber {
                 self.bus.set_up(true);
                 return Some(Heard::Missed);
             }
+            return None;
+        }
+        if !self.counts.is_new(node, count, &frame) {
+            self.stats.bus_refused.add(1);
             return None;
         }
         let room = || Channel::room(channel, &self.settings.prefix);
@@ -118,5 +151,22 @@ impl Handler<Arrived> for Subscriber {
         }
         let heard: Vec<_> = messages.iter().filter_map(|message| self.hear(message)).collect();
         self.missed |= missed || (!heard.is_empty() && !self.give(heard));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_number_is_heard_once() {
+        let mut counts = Counts::default();
+        let (one, other) = (NodeId(1), NodeId(2));
+        let notice = |users| Frame::Users { users, room: None, notice: "{}".into() };
+        assert!(counts.is_new(one, 5, &notice(vec![1])) && !counts.is_new(one, 5, &notice(vec![1])), "repeated");
+        assert!(!counts.is_new(one, 4, &Frame::Acts) && counts.is_new(one, 6, &Frame::Acts), "older");
+        assert!(counts.is_new(other, 1, &Frame::Acts), "another node's");
+        let typing = Frame::Others { but: 1, notice: "{}".into() };
+        assert!(counts.is_new(one, 3, &typing) && !counts.is_new(one, 3, &typing), "another channel's");
     }
 }

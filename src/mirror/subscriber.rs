@@ -15,7 +15,7 @@ use super::{
     bus::Bus,
     connection::{BusError, Connection},
     frame::{Channel, Frame, Seal},
-    hearing::{Arrived, FromBus},
+    hearing::{Arrived, Counts, FromBus},
     link::{BEAT, Link},
     outgoing::OutgoingBounds,
 };
@@ -100,6 +100,8 @@ pub struct Subscriber {
     waiting: HashMap<RoomName, Vec<oneshot::Sender<()>>>,
     /// Whether it was said that Redis is away.
     pub(super) said_away: bool,
+    /// Which frames of other nodes were heard already.
+    pub(super) counts: Counts,
     /// Whether the ChatServer is still to be told that something was missed.
     pub(super) missed: bool,
     stopping: bool,
@@ -126,6 +128,7 @@ impl Subscriber {
                 wanted: HashSet::new(),
                 waiting: HashMap::new(),
                 said_away: false,
+                counts: Counts::default(),
                 missed: false,
                 stopping: false,
                 _guard: AbortOnPanic("redis subscriber"),
@@ -279,7 +282,7 @@ async fn publish(connection: Rc<Connection>, bus: Arc<Bus>, seal: Seal, prefix: 
         let frames = bus.next_frames(BATCH, BATCH_BYTES).await;
         let sealed = frames.iter().map(|(channel, frame)| {
             let name = channel.name(&prefix);
-            let sealed = seal.seal(&name, frame);
+            let sealed = seal.seal(&name, bus.next_count(), frame);
             (name, sealed)
         });
         if let Err(error) = connection.publish(sealed.collect()).await {

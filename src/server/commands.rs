@@ -125,8 +125,13 @@ impl ChatServer {
 
     fn post(&mut self, post: Post, ctx: &mut Context<Self>) {
         let bounds = self.bounds;
-        let Some(room) = self.room_mut(&post.room) else { return };
+        let (shared, name) = (self.mirror.is_shared(), post.room.clone());
+        let Some(room) = self.room_mut(&name) else { return };
         if let Err(error) = room.judge((post.user.key, post.admin), bounds.auto_create) {
+            if shared && room.may_be_outdated() && room.key.is_some() && room.held.is_none() {
+                room.held = Some(vec![post]);
+                return self.read_row(name, None, None, ctx);
+            }
             return drop(post.reply.send(Err(error)));
         }
         if let Some(held) = &mut room.held {
@@ -371,8 +376,10 @@ impl Handler<RowRead> for ChatServer {
                     |create: &Create| made.is_some_and(|(_, made)| made) || row.members.contains(&create.user.key);
                 let created = create.map(|create| (own(&create), create));
                 self.settle_row(&name, row, ctx);
-                // Sessions elsewhere may be in it already.
-                self.publish(&name, &[]);
+                if made.is_some() {
+                    // Sessions elsewhere may be in it already.
+                    self.publish(&name, &[]);
+                }
                 match created {
                     None => {}
                     Some((false, create)) => drop(create.reply.send(Err(room_exists()))),

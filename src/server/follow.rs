@@ -36,9 +36,10 @@ struct Warmed {
 impl ChatServer {
     /// Answers a join, at once where this node surely knows the room's head.
     pub(super) fn join(&mut self, join: Join, ctx: &mut Context<Self>) {
-        let (shared, most) = (self.mirror.is_shared(), self.bounds.queue);
+        let (shared, most, auto_create) = (self.mirror.is_shared(), self.bounds.queue, self.bounds.auto_create);
         let Some(room) = self.room_mut(&join.room) else { return };
-        if room.knows_head(shared, join.position.as_ref()) {
+        let refused = room.judge(join.user.right(), auto_create).is_err() && room.may_be_outdated();
+        if room.knows_head(shared, join.position.as_ref()) && !(shared && refused) {
             return self.join_now(join);
         }
         if room.waiting.len() >= most {

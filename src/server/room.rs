@@ -21,6 +21,8 @@ use crate::{
     store::{RoomKey, RoomKind, RoomRow, UserKey},
 };
 
+/// A row that was read within this time is new enough to refuse somebody by.
+const FRESH: Duration = Duration::from_millis(250);
 /// A member's typing is told at most once in this time.
 const TYPING_PAUSE: Duration = Duration::from_secs(3);
 
@@ -114,6 +116,8 @@ pub struct Room {
     /// Messages that wait for the row to be made or read again.
     pub(super) held: Option<Vec<Post>>,
     pub(super) used: Instant,
+    /// When its row was read.
+    read_at: Instant,
     /// Whether what others commit here is heard of, or asked for.
     pub followed: bool,
     /// Joins that wait for the room's head.
@@ -145,6 +149,7 @@ impl Room {
             typing: HashMap::new(),
             held: None,
             used: Instant::now(),
+            read_at: Instant::now(),
             followed: false,
             waiting: Waiting::default(),
             unheard: 0,
@@ -169,6 +174,7 @@ impl Room {
         if self.key.is_some() && row.rights < self.rights {
             return None;
         }
+        self.read_at = Instant::now();
         let newer = self.key.is_none() || row.rights > self.rights;
         let RoomRow { key, kind, rights, epoch, first, members, bans, .. } = row;
         (self.key, self.kind, self.rights, self.epoch, self.first) = (Some(key), kind, rights, epoch, first);
@@ -201,6 +207,11 @@ impl Room {
     /// Whether the row has newer rights than this node knows, if it has these.
     pub fn is_outdated(&self, rights: i64) -> bool {
         self.rights < rights
+    }
+
+    /// Whether a refusal may be a matter of the row's age: somebody may have been let in on another node just now.
+    pub(super) fn may_be_outdated(&self) -> bool {
+        self.read_at.elapsed() > FRESH
     }
 
     /// Whether it is to be compared with the database, where all rooms are or the active ones.

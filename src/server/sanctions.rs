@@ -13,6 +13,7 @@ use super::{
     messages::{CloseSession, Enforce},
 };
 use crate::{
+    mirror::{Channel, Frame},
     protocol::{UserId, WireError},
     store::{News, SeenUser, StoreError},
 };
@@ -121,6 +122,10 @@ impl Handler<Settled> for ChatServer {
     type Result = ();
 
     fn handle(&mut self, Settled { user, seen, reply }: Settled, ctx: &mut Context<Self>) {
+        if reply.is_some() {
+            // Done here, so that others have not heard of it.
+            self.mirror.tell(Channel::All, Frame::Acts);
+        }
         let answer = match seen {
             Ok(seen) => {
                 if let Some(SeenUser { user, .. }) = seen {
