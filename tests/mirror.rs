@@ -122,7 +122,11 @@ impl Outcome {
         let most = |delays: &[&(Instant, Duration, _)]| delays.iter().map(|(_, delay, _)| *delay).max().unwrap();
         let acks = self.acks.iter().map(|(_, delay)| *delay).max().unwrap();
         let all = |delays: Vec<&(Instant, Duration, _)>| typical(delays.iter().map(|(_, delay, _)| *delay).collect());
-        eprintln!("{what}: acks at most {acks:?}; same node at most {:?}; other nodes at most {:?}", most(&own), most(&other));
+        eprintln!(
+            "{what}: acks at most {acks:?}; same node at most {:?}; other nodes at most {:?}",
+            most(&own),
+            most(&other)
+        );
         assert!(most(&own) < ACROSS && acks < ACROSS, "P9: the same node's delivery or acks waited");
         assert!(most(&other) < ACROSS, "P9: {:?} to another node", most(&other));
         assert!(all(own) < Duration::from_millis(100), "P9: the same node's delivery is slower than it should be");
@@ -239,7 +243,8 @@ async fn p3_p12_everybody_on_three_nodes_sees_one_order_once() {
 async fn p8_a_ticket_is_used_once_on_all_nodes_together() {
     let hubs: [Hub; 2] = nodes(options(&Redis::shared().url())).await;
     for _ in 0..5 {
-        let ticket = hubs[0].api("alice").post("/api/ws-ticket", &json!({})).body["ticket"].as_str().unwrap().to_owned();
+        let ticket =
+            hubs[0].api("alice").post("/api/ws-ticket", &json!({})).body["ticket"].as_str().unwrap().to_owned();
         let mut tries = JoinSet::new();
         for n in 0..20 {
             let url = hubs[n % 2].url(&format!("/ws?ticket={ticket}"));
@@ -314,6 +319,9 @@ async fn p11_who_is_there_over_all_nodes_and_after_a_crash() {
     crashes.kill();
     let users = until("P11: a crashed node's users are gone", SOON, async || there(&mut alice).await == "alice").await;
     let node = until("P11: a crashed node is gone", SOON, async || cluster()["sum"]["nodes"] == 1).await;
-    eprintln!("a stopped node was gone after {gone:?}, a crashed one's users after {users:?}, itself after {:?}", users + node);
+    eprintln!(
+        "a stopped node was gone after {gone:?}, a crashed one's users after {users:?}, itself after {:?}",
+        users + node
+    );
     assert_eq!(sessions(), 1, "P11");
 }

@@ -26,7 +26,7 @@ async fn redis_with_sqlite_is_refused() {
 #[tokio::test]
 async fn a_bad_address_is_refused_and_not_shown() {
     for url in [
-        format!("{PASSWORD}"),
+        PASSWORD.to_owned(),
         format!("redis://:{PASSWORD}@"),
         format!("http://:{PASSWORD}@127.0.0.1:6379"),
         format!("redis://:{PASSWORD}@127.0.0.1:port"),

@@ -1,6 +1,10 @@
 //! The kinds of Redis: Sentinel that makes a replica the master, a Cluster that loses a node, TLS with a root of one's own.
 
-use std::{fs, process::Command, time::{Duration, Instant}};
+use std::{
+    fs,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use tempfile::TempDir;
 
@@ -44,26 +48,58 @@ async fn p9_a_sentinel_s_failover() {
     survives("sentinel", options, || master.kill(), Duration::from_secs(12)).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p9_a_cluster_loses_a_master() {
-    let mut masters = [(); 3].map(|()| {
-        let bus = free_port().to_string();
-        let arguments = ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", "1000"];
-        Redis::start(&[&arguments[..], &["--cluster-require-full-coverage", "no"]].concat())
-    });
+/// A server of a cluster.
+fn member() -> (Redis, String) {
+    let bus = free_port().to_string();
+    let arguments = ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", "1000"];
+    (Redis::start(&[&arguments[..], &["--repl-diskless-sync-delay", "0"]].concat()), bus)
+}
+
+/// Three masters, the first of which has a replica; all as `redis-cluster://` names them.
+async fn cluster() -> ([Redis; 4], String) {
+    let [(a, bus), (b, _), (c, _), (replica, _)] = [(); 4].map(|()| member());
     let mut words = vec!["--cluster".to_owned(), "create".to_owned()];
-    words.extend(masters.iter().map(|master| format!("127.0.0.1:{}", master.port())));
+    words.extend([&a, &b, &c].map(|master| format!("127.0.0.1:{}", master.port())));
     words.push("--cluster-yes".into());
-    let words: Vec<_> = words.iter().map(String::as_str).collect();
-    let said = masters[0].command(&words);
+    let said = a.command(&words.iter().map(String::as_str).collect::<Vec<_>>());
     assert!(said.contains("All 16384 slots covered"), "{said}");
-    until("the cluster stands", PATIENCE, async || {
-        masters.iter().all(|master| master.command(&["CLUSTER", "INFO"]).contains("cluster_state:ok"))
+    let (first, port) = (a.command(&["CLUSTER", "MYID"]), a.port().to_string());
+    replica.command(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]);
+    until("the replica follows", PATIENCE, async || {
+        replica.command(&["CLUSTER", "REPLICATE", &first]);
+        replica.command(&["INFO", "replication"]).contains("master_link_status:up")
     })
     .await;
-    let nodes: Vec<_> = masters[1..].iter().map(|master| format!("node=127.0.0.1:{}", master.port())).collect();
-    let options = options(&format!("redis-cluster://127.0.0.1:{}?{}", masters[0].port(), nodes.join("&")));
-    survives("cluster", options, || masters[0].kill(), Duration::from_secs(12)).await;
+    let all = [a, b, c, replica];
+    let stands = |server: &Redis| {
+        let (state, nodes) = (server.command(&["CLUSTER", "INFO"]), server.command(&["CLUSTER", "NODES"]));
+        state.contains("cluster_state:ok") && nodes.lines().count() == 4 && nodes.contains("slave")
+    };
+    until("the cluster stands", PATIENCE, async || all.iter().all(stands)).await;
+    let others: Vec<_> = all[1..].iter().map(|server| format!("node=127.0.0.1:{}", server.port())).collect();
+    let url = format!("redis-cluster://127.0.0.1:{}?{}", all[0].port(), others.join("&"));
+    (all, url)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p9_a_cluster_loses_a_master_that_has_a_replica() {
+    let (mut servers, url) = cluster().await;
+    survives("cluster", options(&url), || servers[0].kill(), Duration::from_secs(12)).await;
+}
+
+/// Nobody takes the dead one's slots over: the bus is away until it is back, and the database brings everything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p9_a_cluster_loses_a_master_that_has_none() {
+    let (mut servers, url) = cluster().await;
+    let hubs: [Hub; 2] = nodes(options(&url)).await;
+    let traffic = Traffic::start(&hubs, "lobby", Duration::from_millis(20)).await;
+    servers[1].kill();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    servers[1].start_again();
+    for hub in &hubs {
+        redis_is(hub, "up", Duration::from_secs(12)).await;
+    }
+    traffic.finish(&hubs[0]).await.hold_times("cluster without replica");
 }
 
 /// A root certificate of one's own, where OpenSSL's programs look for it.
@@ -74,9 +110,12 @@ async fn tls_with_a_root_of_one_s_own() {
         let made = Command::new("openssl").args(words.split(' ')).current_dir(folder.path()).output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     };
-    openssl("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=root");
+    openssl(
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=root",
+    );
     openssl("req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem -out request.pem -subj /CN=redis");
-    fs::write(folder.path().join("names"), "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n").unwrap();
+    fs::write(folder.path().join("names"), "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
+        .unwrap();
     openssl("x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -out cert.pem -days 2 -extfile names");
     let root = folder.path().join("ca.pem").display().to_string();
     let port = free_port();
