@@ -24,6 +24,7 @@ mod hygiene;
 mod jwks;
 mod kill;
 mod members;
+mod mirror;
 mod native_dialect;
 mod openapi;
 mod operator;

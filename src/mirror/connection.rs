@@ -61,7 +61,14 @@ pub fn check_url(url: &Secret) -> Result<(), BusError> {
 }
 
 fn parse(url: &Secret) -> Result<Config, BusError> {
-    let mut config = Config::from_url(url.reveal()).map_err(|error| BusError::Url(error.details().to_owned()))?;
+    if !url.reveal().starts_with("redis") {
+        return Err(BusError::Url(
+            "it must start with redis://, rediss://, redis-cluster:// or redis-sentinel://".into(),
+        ));
+    }
+    // What comes after a colon may be a piece of the address.
+    let why = |error: fred::error::Error| error.details().split(": ").next().unwrap_or_default().to_owned();
+    let mut config = Config::from_url(url.reveal()).map_err(|error| BusError::Url(why(error)))?;
     config.fail_fast = true;
     if let ServerConfig::Sentinel { service_name, .. } = &config.server
         && service_name.is_empty()

@@ -10,6 +10,7 @@ mod postgres;
 mod provider;
 mod proxy;
 pub mod raw;
+mod redis;
 mod tokens;
 
 pub use checker::History;
@@ -20,6 +21,7 @@ pub use hub::{Hub, HubOptions};
 pub use postgres::{Postgres, client};
 pub use provider::{Provider, Script};
 pub use proxy::Proxy;
+pub use redis::{Lossy, Raw, Redis, free_port};
 pub use tokens::{SECRET, base64url, fixture_tokens, forged, made_key, now, signed, token};
 
 use std::time::Duration;

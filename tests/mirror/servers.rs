@@ -1,0 +1,135 @@
+//! The kinds of Redis: Sentinel that makes a replica the master, a Cluster that loses a node, TLS with a root of one's own.
+
+use std::{
+    fs,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+use super::{HubOptions, Traffic, nodes, options, redis_is, typical, until};
+use crate::support::{Hub, PATIENCE, Redis, free_port};
+
+/// A fault, and how long the bus may be away; what is said meanwhile comes by the database within its second.
+async fn survives(what: &str, options: HubOptions, fault: impl FnOnce(), within: Duration) {
+    let hubs: [Hub; 2] = nodes(options).await;
+    let traffic = Traffic::start(&hubs, "lobby", Duration::from_millis(20)).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    fault();
+    let since = Instant::now();
+    // It may be felt, or not at all where the nodes talk by a server that lives.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    for hub in &hubs {
+        redis_is(hub, "up", within).await;
+    }
+    eprintln!("{what}: up at most {:?} after the fault", since.elapsed());
+    let healed = Instant::now();
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    let outcome = traffic.finish(&hubs[0]).await;
+    outcome.hold_times(what);
+    let across = typical(outcome.across(healed, Instant::now()));
+    assert!(across < Duration::from_millis(100), "P9: {across:?} to another node after the fault: not by the bus");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p9_a_sentinel_s_failover() {
+    let mut master = Redis::start(&["--repl-diskless-sync-delay", "0"]);
+    let port = master.port().to_string();
+    let replica = Redis::start(&["--replicaof", "127.0.0.1", &port]);
+    let sentinel = Redis::sentinel("main", master.port());
+    until("the replica follows", PATIENCE, async || {
+        replica.command(&["INFO", "replication"]).contains("master_link_status:up")
+            && sentinel.command(&["SENTINEL", "MASTERS"]).contains("slave0")
+            || sentinel.command(&["SENTINEL", "REPLICAS", "main"]).contains(&replica.port().to_string())
+    })
+    .await;
+    let options = options(&format!("redis-sentinel://127.0.0.1:{}?sentinelServiceName=main", sentinel.port()));
+    survives("sentinel", options, || master.kill(), Duration::from_secs(12)).await;
+}
+
+/// A server of a cluster.
+fn member() -> (Redis, String) {
+    let bus = free_port().to_string();
+    let arguments = ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", "1000"];
+    (Redis::start(&[&arguments[..], &["--repl-diskless-sync-delay", "0"]].concat()), bus)
+}
+
+/// Three masters, the first of which has a replica; all as `redis-cluster://` names them.
+async fn cluster() -> ([Redis; 4], String) {
+    let [(a, bus), (b, _), (c, _), (replica, _)] = [(); 4].map(|()| member());
+    let mut words = vec!["--cluster".to_owned(), "create".to_owned()];
+    words.extend([&a, &b, &c].map(|master| format!("127.0.0.1:{}", master.port())));
+    words.push("--cluster-yes".into());
+    let said = a.command(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(said.contains("All 16384 slots covered"), "{said}");
+    let (first, port) = (a.command(&["CLUSTER", "MYID"]), a.port().to_string());
+    replica.command(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]);
+    until("the replica follows", PATIENCE, async || {
+        replica.command(&["CLUSTER", "REPLICATE", &first]);
+        replica.command(&["INFO", "replication"]).contains("master_link_status:up")
+    })
+    .await;
+    let all = [a, b, c, replica];
+    let stands = |server: &Redis| {
+        let (state, nodes) = (server.command(&["CLUSTER", "INFO"]), server.command(&["CLUSTER", "NODES"]));
+        state.contains("cluster_state:ok") && nodes.lines().count() == 4 && nodes.contains("slave")
+    };
+    until("the cluster stands", PATIENCE, async || all.iter().all(stands)).await;
+    let others: Vec<_> = all[1..].iter().map(|server| format!("node=127.0.0.1:{}", server.port())).collect();
+    let url = format!("redis-cluster://127.0.0.1:{}?{}", all[0].port(), others.join("&"));
+    (all, url)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p9_a_cluster_loses_a_master_that_has_a_replica() {
+    let (mut servers, url) = cluster().await;
+    survives("cluster", options(&url), || servers[0].kill(), Duration::from_secs(12)).await;
+}
+
+/// Nobody takes the dead one's slots over: the bus is away until it is back, and the database brings everything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p9_a_cluster_loses_a_master_that_has_none() {
+    let (mut servers, url) = cluster().await;
+    let hubs: [Hub; 2] = nodes(options(&url)).await;
+    let traffic = Traffic::start(&hubs, "lobby", Duration::from_millis(20)).await;
+    servers[1].kill();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    servers[1].start_again();
+    for hub in &hubs {
+        redis_is(hub, "up", Duration::from_secs(12)).await;
+    }
+    traffic.finish(&hubs[0]).await.hold_times("cluster without replica");
+}
+
+/// A root certificate of one's own, where OpenSSL's programs look for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_with_a_root_of_one_s_own() {
+    let folder = TempDir::new().unwrap();
+    let openssl = |words: &str| {
+        let made = Command::new("openssl").args(words.split(' ')).current_dir(folder.path()).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    };
+    openssl(
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=root",
+    );
+    openssl("req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem -out request.pem -subj /CN=redis");
+    fs::write(folder.path().join("names"), "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
+        .unwrap();
+    openssl("x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -out cert.pem -days 2 -extfile names");
+    let root = folder.path().join("ca.pem").display().to_string();
+    let port = free_port();
+    let tls = ["--tls-port", &port.to_string(), "--tls-cert-file", "cert.pem", "--tls-key-file", "key.pem"];
+    let more = ["--tls-ca-cert-file", "ca.pem", "--tls-auth-clients", "no", "--requirepass", "s3cret"];
+    let _redis = Redis::start_in(folder, 0, &[&tls[..], &more[..]].concat());
+    for host in ["localhost", "127.0.0.1"] {
+        let options = options(&format!("rediss://:s3cret@{host}:{port}"));
+        let variable = format!("SSL_CERT_FILE={root}");
+        let [hub]: [Hub; 1] = nodes(options.clone().run_by(&["env", &variable])).await;
+        assert_eq!(hub.member("alice", "lobby").await.say("lobby", "hi").await["seq"], 1);
+        // Without it the server is not believed, and the hub goes on without Redis.
+        let hub = Hub::with(options);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        redis_is(&hub, "away", Duration::from_secs(3)).await;
+    }
+}
