@@ -61,10 +61,10 @@ pub fn check_url(url: &Secret) -> Result<(), BusError> {
 }
 
 fn parse(url: &Secret) -> Result<Config, BusError> {
-    if !url.reveal().starts_with("redis") {
-        return Err(BusError::Url(
-            "it must start with redis://, rediss://, redis-cluster:// or redis-sentinel://".into(),
-        ));
+    if !["redis", "valkey"].iter().any(|scheme| url.reveal().starts_with(scheme)) {
+        let must =
+            "it must start with redis://, rediss://, redis-cluster:// or redis-sentinel://, or the same with valkey";
+        return Err(BusError::Url(must.into()));
     }
     // What comes after a colon may be a piece of the address.
     let why = |error: fred::error::Error| error.details().split(": ").next().unwrap_or_default().to_owned();

@@ -330,6 +330,7 @@ impl Handler<Unfollow> for Subscriber {
     fn handle(&mut self, Unfollow { rooms, again }: Unfollow, ctx: &mut Context<Self>) {
         for room in rooms {
             if !again {
+                self.waiting.remove(&room);
                 self.wanted.remove(&room);
             } else if let Some(present) = &mut self.present {
                 // Redis takes what it has already for what it is.

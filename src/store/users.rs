@@ -18,8 +18,8 @@ use crate::protocol::{Timestamp, UserId};
 
 /// How many users are remembered; past it all are forgotten and looked up again.
 const KNOWN_USERS: usize = 100_000;
-/// How long: after it a role that an operator has given or taken is seen.
-const KNOWN_FOR: Duration = Duration::from_secs(5);
+/// How long. Whoever's rights change is forgotten at once (`settle_user`), whoever's token has another name is read again.
+const KNOWN_FOR: Duration = Duration::from_secs(600);
 
 const ADMIN: &str = "admin";
 const USER: &str = "user";

@@ -135,7 +135,6 @@ async fn p12_nothing_that_an_attacker_publishes_is_delivered() {
 
 /// Notices have no number by which a client could see that one comes twice, or late.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "fails: a notice is told as often as its frame is published"]
 async fn p12_notices_that_are_published_again_are_not_told_again() {
     let prefix = unique();
     let mut attacker = Attacker::beside(Redis::shared(), &prefix).await;
@@ -166,7 +165,6 @@ async fn joined(client: &mut Client) {
 
 /// Questions whose askers are gone before they are answered: a node that does not answer is asked by each of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "fails: a question whose asker has gone keeps its place for ever"]
 async fn p5_p11_presence_works_on_after_many_askers_have_gone() {
     let hubs: [Hub; 2] = nodes(prefixed(&Redis::shared().url(), &unique())).await;
     let _bob = hubs[1].member("bob", "lobby").await;

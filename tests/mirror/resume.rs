@@ -102,7 +102,6 @@ async fn p4_a_room_that_is_made_elsewhere_is_the_one_that_was_joined() {
 
 /// Nobody is in the room at that node: it is only read there, now and then.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "fails: a room without sessions here stands where it was read once"]
 async fn p4_a_node_that_only_reads_a_room_reads_what_is_there() {
     let [here, there]: [Hub; 2] = nodes(options(&Redis::shared().url())).await;
     let mut alice = here.member("alice", "lobby").await;
@@ -123,7 +122,6 @@ async fn p4_a_crowd_resumes_from_memory_while_the_database_stands_still() {
 
 /// The same when they were last let in a while ago.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "fails: after 5 s a sign-in asks the database"]
 async fn p4_a_crowd_that_was_long_there_resumes_from_memory_too() {
     crowd(Duration::from_secs(6)).await;
 }

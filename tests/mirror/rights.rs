@@ -109,7 +109,6 @@ async fn p7_p8_a_right_that_ends_at_one_node_ends_at_all() {
 
 /// Nobody is in the room on that node: it is only read over HTTP, and by sessions that did not join it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "fails: a room without sessions here is judged by what was read once"]
 async fn p7_a_right_that_ends_elsewhere_ends_for_those_who_only_read() {
     let [here, there]: [Hub; 2] = nodes(options(&Redis::shared().url())).await;
     let (owner, alice) = (here.api("owner"), there.api("alice"));
@@ -124,7 +123,6 @@ async fn p7_a_right_that_ends_elsewhere_ends_for_those_who_only_read() {
 
 /// Whoever is told that they belong to a room now can come in at once, at whichever node they are.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "fails: the notice comes before the right is known"]
 async fn a_new_member_can_come_in_when_they_are_told() {
     let [here, there]: [Hub; 2] = nodes(options(&Redis::shared().url())).await;
     let owner = here.api("owner");
