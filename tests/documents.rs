@@ -57,7 +57,7 @@ fn every_promise_has_a_test_that_bears_its_name_and_says_how_it_fails() {
     let readme = read("README.md");
     let mut tests = String::new();
     sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests"), true, &mut tests);
-    for promise in ["P1", "P2", "P3", "P4", "P7", "P10", "P12"] {
+    for promise in ["P1", "P2", "P3", "P4", "P7", "P9", "P10", "P11", "P12"] {
         let row = readme.lines().find(|line| line.starts_with(&format!("| {promise} |"))).expect("a row in README.md");
         for file in row.split("](").skip(1).map(|link| link.split(')').next().unwrap()) {
             let test = read(file);
@@ -76,7 +76,11 @@ fn every_test_that_the_threat_model_names_is_there() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let mut proofs = 0;
     for (module, function) in page.split('`').filter_map(|word| word.split_once("::")) {
-        let files = [tests.join(format!("{module}.rs")), tests.join(format!("attacks/{module}.rs"))];
+        let files = [
+            tests.join(format!("{module}.rs")),
+            tests.join(format!("attacks/{module}.rs")),
+            tests.join(format!("mirror/{module}.rs")),
+        ];
         let text = files.iter().find_map(|file| fs::read_to_string(file).ok());
         let text = text.unwrap_or_else(|| panic!("SECURITY.md names {module}, which is no file of tests"));
         assert!(text.contains(&format!("fn {function}(")), "SECURITY.md names {module}::{function}, which is no test");
