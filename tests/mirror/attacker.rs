@@ -1,5 +1,7 @@
 //! Somebody got into Redis and knows its protocol, but not the hub's key. P12: whatever they publish, nobody sees anything
 //! twice, out of order or in another room; what is not sealed is counted, and everything flows on.
+//!
+//! Seen to fail with the hub broken so (scripts/mutants): seals not looked at (P12: what the attacker says is delivered).
 
 use std::{
     sync::{Arc, Mutex},

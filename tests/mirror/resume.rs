@@ -1,5 +1,7 @@
 //! P4 between nodes: a client that comes back at another node gets exactly what it missed, whatever that node has heard of
 //! the room so far; and what is in a node's memory is served without the database.
+//!
+//! Seen to fail with the hub broken so (scripts/mutants): cursors judged by the node's own head (P4: a reset).
 
 use std::time::{Duration, Instant};
 
