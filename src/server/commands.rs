@@ -124,14 +124,21 @@ impl ChatServer {
     }
 
     fn post(&mut self, post: Post, ctx: &mut Context<Self>) {
+        let (shared, auto_create) = (self.mirror.is_shared(), self.bounds.auto_create);
+        let Some(room) = self.room_mut(&post.room) else { return };
+        let refused = room.key.is_some() && room.judge((post.user.key, post.admin), auto_create).is_err();
+        // What follows a message that waits must not overtake it.
+        if shared && (refused || !room.doubts.is_empty()) {
+            return self.doubt(RoomCommand::Post(post), ctx);
+        }
+        self.post_now(post, ctx);
+    }
+
+    /// Judges a message by the rights that are known, and gives it to the writer.
+    pub(super) fn post_now(&mut self, post: Post, ctx: &mut Context<Self>) {
         let bounds = self.bounds;
-        let (shared, name) = (self.mirror.is_shared(), post.room.clone());
-        let Some(room) = self.room_mut(&name) else { return };
+        let Some(room) = self.room_mut(&post.room) else { return };
         if let Err(error) = room.judge((post.user.key, post.admin), bounds.auto_create) {
-            if shared && room.may_be_outdated() && room.key.is_some() && room.held.is_none() {
-                room.held = Some(vec![post]);
-                return self.read_row(name, None, None, ctx);
-            }
             return drop(post.reply.send(Err(error)));
         }
         if let Some(held) = &mut room.held {

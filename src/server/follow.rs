@@ -9,7 +9,7 @@ use actix::prelude::*;
 use super::{
     chat_server::ChatServer,
     handle::{Join, Open},
-    room::Entry,
+    room::{Entry, RoomCommand},
 };
 use crate::{
     protocol::{RoomName, Seq, WireError},
@@ -38,9 +38,9 @@ impl ChatServer {
     pub(super) fn join(&mut self, join: Join, ctx: &mut Context<Self>) {
         let (shared, most, auto_create) = (self.mirror.is_shared(), self.bounds.queue, self.bounds.auto_create);
         let Some(room) = self.room_mut(&join.room) else { return };
-        let refused = room.judge(join.user.right(), auto_create).is_err() && room.may_be_outdated();
-        if room.knows_head(shared, join.position.as_ref()) && !(shared && refused) {
-            return self.join_now(join);
+        if room.knows_head(shared, join.position.as_ref()) {
+            let refused = room.key.is_some() && room.judge(join.user.right(), auto_create).is_err();
+            return if shared && refused { self.doubt(RoomCommand::Join(join), ctx) } else { self.join_now(join) };
         }
         if room.waiting.len() >= most {
             return drop(join.reply.send(Err(WireError::busy())));

@@ -5,6 +5,7 @@
 mod chat_server;
 mod commands;
 mod dispatcher;
+mod doubts;
 mod effects;
 mod follow;
 mod handle;

@@ -10,6 +10,7 @@ use bytestring::ByteString;
 
 use super::{
     WorkerId,
+    doubts::Doubts,
     handle::{Change, Create, Join, Joined, Open, Post, Presence, Typing},
     messages::Guests,
     waiting::Waiting,
@@ -21,8 +22,6 @@ use crate::{
     store::{RoomKey, RoomKind, RoomRow, UserKey},
 };
 
-/// A row that was read within this time is new enough to refuse somebody by.
-const FRESH: Duration = Duration::from_millis(250);
 /// A member's typing is told at most once in this time.
 const TYPING_PAUSE: Duration = Duration::from_secs(3);
 
@@ -116,8 +115,8 @@ pub struct Room {
     /// Messages that wait for the row to be made or read again.
     pub(super) held: Option<Vec<Post>>,
     pub(super) used: Instant,
-    /// When its row was read.
-    read_at: Instant,
+    /// What is refused by the rights that are known.
+    pub(super) doubts: Doubts,
     /// Whether what others commit here is heard of, or asked for.
     pub followed: bool,
     /// Joins that wait for the room's head.
@@ -149,7 +148,7 @@ impl Room {
             typing: HashMap::new(),
             held: None,
             used: Instant::now(),
-            read_at: Instant::now(),
+            doubts: Doubts::default(),
             followed: false,
             waiting: Waiting::default(),
             unheard: 0,
@@ -174,7 +173,6 @@ impl Room {
         if self.key.is_some() && row.rights < self.rights {
             return None;
         }
-        self.read_at = Instant::now();
         let newer = self.key.is_none() || row.rights > self.rights;
         let RoomRow { key, kind, rights, epoch, first, members, bans, .. } = row;
         (self.key, self.kind, self.rights, self.epoch, self.first) = (Some(key), kind, rights, epoch, first);
@@ -207,11 +205,6 @@ impl Room {
     /// Whether the row has newer rights than this node knows, if it has these.
     pub fn is_outdated(&self, rights: i64) -> bool {
         self.rights < rights
-    }
-
-    /// Whether a refusal may be a matter of the row's age: somebody may have been let in on another node just now.
-    pub(super) fn may_be_outdated(&self) -> bool {
-        self.read_at.elapsed() > FRESH
     }
 
     /// Whether it is to be compared with the database, where all rooms are or the active ones.
@@ -306,7 +299,11 @@ impl Room {
 
     /// Whether nobody is in the room and nothing is under way.
     pub fn is_idle(&self) -> bool {
-        self.workers().next().is_none() && self.held.is_none() && self.waiting.is_empty() && self.log.is_settled()
+        self.workers().next().is_none()
+            && self.held.is_none()
+            && self.waiting.is_empty()
+            && self.doubts.is_empty()
+            && self.log.is_settled()
     }
 }
 

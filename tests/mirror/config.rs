@@ -70,7 +70,7 @@ async fn p9_a_redis_that_can_t_be_used_stops_nobody() {
         redis_is(&hub, "away", Duration::from_secs(3)).await;
         let said = hub.member("alice", "lobby").await.say("lobby", "hi").await;
         assert_eq!(said["type"], "ok", "P9: with {url}: {said}");
-        super::until("what is wrong is said", PATIENCE, async || hub.log().contains("no connection to redis")).await;
+        super::until("what is wrong is said", PATIENCE, async || hub.log().contains("redis is away")).await;
         assert!(!hub.log().contains(PASSWORD), "the log has the password of {url}");
     }
 }
