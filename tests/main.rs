@@ -34,6 +34,7 @@ mod resume;
 mod rights;
 mod room_log;
 mod sanctions;
+mod simulation;
 mod slow;
 mod stop;
 mod support;
