@@ -35,6 +35,7 @@ mod resume;
 mod rights;
 mod room_log;
 mod sanctions;
+mod simulation;
 mod slow;
 mod stop;
 mod support;

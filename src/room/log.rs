@@ -92,6 +92,11 @@ impl<E: Clone + Size> RoomLog<E> {
         self.recent_bytes
     }
 
+    /// Events that came ahead of their turn and wait.
+    pub fn ahead(&self) -> usize {
+        self.ahead.len()
+    }
+
     /// Whether nothing is ahead, awaited or being read: such a log can be dropped and made again from the database.
     pub fn is_settled(&self) -> bool {
         self.hole == Hole::None
