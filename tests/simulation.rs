@@ -16,7 +16,7 @@
 //! - `Room::knows_head` by the node's own head: "P4 … was reset without a reason"; of rooms not followed: "P9 at the end"
 //! - `Waiting` lets a join go by a row that was asked for before it, or before the log is there: "P4 … by an old head"
 //! - `Compared::due` never: "P9 at the end client"; eight times as slow: "P9 … a second after …, without a bus"
-//! - `Room::takes` without the epoch: "P9 at the end node … is not settled"; without the rights: "P7 … takes events of rights"
+//! - `Room::judge_frame` without the epoch: "P9 at the end node … is not settled"; without the rights: "P7 … takes events of rights"
 //! - `Room::is_outdated` never: "P7 … does not know rights"; `take_row` takes an older row: "P7 … knows better"
 //! - `Room::judge` or `Guests::admit` lets everybody in: "P7 … knows better"; new rights told to nobody: "P9 client"
 //! - `Room::attach` without the position's epoch: "P4 … was not reset"

@@ -288,7 +288,7 @@ impl Room {
     }
 
     /// Whether nobody is in the room, nor would be told of what happens in it.
-    pub(super) fn is_unwatched(&self) -> bool {
+    pub fn is_unwatched(&self) -> bool {
         !self.followed && self.workers().next().is_none()
     }
 

@@ -35,6 +35,8 @@ pub struct Redis {
     pub delays: f64,
     /// Frames of before, for whoever repeats them.
     pub recorded: Vec<(Rc<str>, Sealed)>,
+    /// Frames that were sealed.
+    pub sealed: u64,
 }
 
 /// A node's connection.
@@ -228,8 +230,9 @@ impl World {
             self.at_node(node, ms(1), Happens::Publish);
         }
         for (channel, frame) in frames {
+            self.redis.sealed += 1;
             let name: Rc<str> = channel.name(PREFIX).into();
-            let sealed: Sealed = self.nodes[node].seal.seal(&name, &frame).into();
+            let sealed: Sealed = self.nodes[node].seal.seal(&name, self.redis.sealed, &frame).into();
             if self.redis.recorded.len() < 32 {
                 self.redis.recorded.push((Rc::clone(&name), Rc::clone(&sealed)));
             } else if matches!(frame, Frame::Log(_)) && self.chance(0.1) {
@@ -275,7 +278,7 @@ impl World {
             return self.missed(node);
         }
         self.figures.frames += 1;
-        let Ok((from, frame)) = place.seal.open(channel, frame) else {
+        let Ok((from, _, frame)) = place.seal.open(channel, frame) else {
             self.figures.refused += 1;
             return;
         };
@@ -326,7 +329,7 @@ impl World {
         let frame = Frame::Log(LogFrame { epoch, rights, head, events: vec![(head, "forged 0 0".into())] });
         let name = if self.chance(0.5) { "hubbub:room:another" } else { &channel };
         let key = if name == &*channel { "another key" } else { KEY };
-        let mut sealed = Seal::new(key, NodeId(1)).seal(name, &frame);
+        let mut sealed = Seal::new(key, NodeId(1)).seal(name, 1, &frame);
         if self.chance(0.3) {
             let place = self.pick(0, sealed.len());
             sealed[place] ^= 1 << self.random.random_range(0..8);

@@ -9,7 +9,7 @@ use hubbub::{
     mirror::LogFrame,
     protocol::{Seq, WireError},
     room::{Effect, Input, Numbered},
-    server::{Joined, Room, Waiting, WorkerId},
+    server::{FrameUse, Joined, Room, Waiting, WorkerId},
 };
 
 use super::{
@@ -40,7 +40,7 @@ impl World {
             Some(Entry::Loading { waiting, .. }) => waiting.push(command),
             None => {
                 let followed = matches!(command, Command::Join(_));
-                let loading = Entry::Loading { waiting: vec![command], seen: Seq(0), rights: 0 };
+                let loading = Entry::Loading { heard: false, waiting: vec![command], seen: Seq(0), rights: 0 };
                 self.nodes[node].rooms.insert(room, loading);
                 self.load(node, room, followed);
             }
@@ -187,17 +187,16 @@ impl World {
         self.note(|| format!("node {node} hears of {} events up to {} in room {room}", log.events.len(), log.head));
         match self.nodes[node].rooms.get_mut(&room) {
             None => {}
-            // Open: the hub believes frames of another history here, reads the row without end and answers no join.
-            Some(Entry::Loading { .. }) if *log.epoch != *self.database.epoch().as_str() => {}
-            Some(Entry::Loading { seen, rights, .. }) => {
-                *seen = Seq(log.head).max(*seen);
-                *rights = log.rights.max(*rights);
-            }
+            Some(Entry::Loading { heard, .. }) => *heard = true,
             Some(Entry::Ready(ready)) => {
-                ready.room.unheard = 0;
                 let (told, known, before) = (log.rights, ready.room.rights, ready.room.log.head());
-                if !ready.room.takes(&log) {
-                    return self.refresh_once(node, room);
+                match ready.room.judge_frame(&log) {
+                    FrameUse::Take => ready.room.unheard = 0,
+                    FrameUse::ReadRow => {
+                        ready.room.heard = ready.room.refreshing;
+                        return self.refresh_once(node, room);
+                    }
+                    FrameUse::Drop => return,
                 }
                 let numbered = |(seq, event)| Numbered { seq: Seq(seq), event };
                 self.apply(node, room, Input::Committed(log.events.into_iter().map(numbered).collect()));

@@ -254,8 +254,7 @@ impl World {
         };
         let (head, rights, active) =
             (ready.room.log.head().0, ready.room.rights, ready.room.is_compared(false, instant));
-        // Open: rooms that nobody has joined here are never compared, whoever reads or writes in them.
-        if !ready.room.followed || ready.since > since {
+        if ready.since > since {
             return;
         }
         match due {

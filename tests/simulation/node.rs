@@ -60,7 +60,7 @@ pub enum Command {
 }
 
 pub enum Entry {
-    Loading { waiting: Vec<Command>, seen: Seq, rights: i64 },
+    Loading { heard: bool, waiting: Vec<Command>, seen: Seq, rights: i64 },
     Ready(Box<Ready>),
 }
 

@@ -69,7 +69,7 @@ impl World {
                     if ready.room.is_outdated(rights) {
                         self.refresh_once(node, room);
                     } else {
-                        self.apply(node, room, Input::Head(head));
+                        self.stands_at(node, room, head);
                     }
                 }
             }
@@ -99,7 +99,13 @@ impl World {
                 };
                 ready.room.refreshing = row.is_err();
                 match row {
-                    Ok(row) => self.settle_row(node, room, row),
+                    Ok(row) => {
+                        let heard = std::mem::take(&mut ready.room.heard);
+                        self.settle_row(node, room, row);
+                        if heard {
+                            self.refresh_once(node, room);
+                        }
+                    }
                     Err(()) => self.at_node(node, READ_AGAIN, Happens::RefreshAgain(room)),
                 }
             }
@@ -116,13 +122,13 @@ impl World {
     }
 
     fn loaded(&mut self, node: usize, index: usize, followed: bool, row: Result<RoomRow, ()>) {
-        let Some(Entry::Loading { waiting, seen, rights }) = self.nodes[node].rooms.get_mut(&index) else {
+        let Some(Entry::Loading { heard, waiting, seen, rights }) = self.nodes[node].rooms.get_mut(&index) else {
             return;
         };
         if matches!(&row, Ok(row) if row.rights < *rights) {
             return self.load(node, index, followed);
         }
-        let (waiting, seen) = (std::mem::take(waiting), *seen);
+        let (waiting, seen, heard) = (std::mem::take(waiting), *seen, *heard);
         let Ok(row) = row else {
             self.nodes[node].rooms.remove(&index);
             if followed {
@@ -148,6 +154,9 @@ impl World {
         for command in waiting {
             self.run_command(node, index, command);
         }
+        if heard {
+            self.refresh_once(node, index);
+        }
     }
 
     fn warmed(&mut self, node: usize, room: usize, row: Result<RoomRow, ()>) {
@@ -162,11 +171,13 @@ impl World {
                 }
             }
             Ok(row) => {
-                if !std::mem::replace(&mut ready.room.followed, true) {
-                    ready.since = since;
-                }
                 ready.waiting.was_read(row.head, now);
                 self.settle_row(node, room, row);
+                if let Some(ready) = self.nodes[node].ready(room)
+                    && !std::mem::replace(&mut ready.room.followed, true)
+                {
+                    ready.since = since;
+                }
                 self.apply(node, room, Input::HoleDue);
                 self.release_joins(node, room);
             }
@@ -188,8 +199,18 @@ impl World {
                     self.note(|| format!("node {node} knows rights {rights} of room {index}"));
                     self.tell_dispatcher(node, ToDispatcher::Retain(index, guests, rights));
                 }
-                self.apply(node, index, Input::Head(head));
+                self.stands_at(node, index, head);
             }
+        }
+    }
+
+    /// The database has a room's events up to here.
+    pub fn stands_at(&mut self, node: usize, index: usize, head: Seq) {
+        match self.nodes[node].ready(index) {
+            Some(ready) if ready.room.is_unwatched() && head > ready.room.log.head() => {
+                ready.room.log = hubbub::room::RoomLog::new(head, RECENT);
+            }
+            _ => self.apply(node, index, Input::Head(head)),
         }
     }
 
