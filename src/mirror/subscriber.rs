@@ -218,10 +218,8 @@ impl Subscriber {
                 for room in less {
                     present.subscribed.remove(&room);
                 }
-                for room in more {
-                    drop(actor.waiting.remove(&room));
-                    present.subscribed.insert(room);
-                }
+                present.subscribed.extend(more);
+                actor.waiting.retain(|room, _| !present.subscribed.contains(room));
                 actor.stats.followed_rooms.set(present.subscribed.len());
                 actor.change_channels(ctx);
             }
@@ -313,8 +311,8 @@ impl Handler<Follow> for Subscriber {
 
     fn handle(&mut self, Follow { room, done }: Follow, ctx: &mut Context<Self>) {
         self.wanted.insert(room.clone());
-        let subscribed = self.present.as_ref().is_some_and(|present| present.subscribed.contains(&room));
-        if self.present.is_none() || subscribed {
+        let stands = |present: &Present| !present.changing && present.subscribed.contains(&room);
+        if self.present.as_ref().is_none_or(stands) {
             // Without a connection there is nothing to wait for.
             drop(done);
         } else {
