@@ -18,9 +18,7 @@ use super::{deliver::JoinedRoom, fragments::Fragments, guard::Gate};
 use crate::{
     admission::Seat,
     auth::TOKEN_LEEWAY,
-    protocol::{
-        CloseCode, Command, Dialect, Hello, Limits, Position, Reply, Request, RoomName, SUBPROTOCOL,
-    },
+    protocol::{CloseCode, Command, Dialect, Hello, Limits, Position, Reply, Request, RoomName, SUBPROTOCOL},
     rates::{Bucket, SharedBucket},
     server::{Closing, Holder, Lifeline, Opened, Outbox, Register, ServerHandle, SessionId, Unregister},
     stats::Gauge,
