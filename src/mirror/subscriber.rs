@@ -195,10 +195,7 @@ impl Subscriber {
         let more: Vec<_> = self.wanted.difference(&present.subscribed).cloned().collect();
         let less: Vec<_> = present.subscribed.difference(&self.wanted).cloned().collect();
         if more.is_empty() && less.is_empty() {
-            if self.link.subscribe_once(self.bus.now()) {
-                self.beat();
-            }
-            return;
+            return self.channels_stand();
         }
         present.changing = true;
         let (connection, number, prefix) =
@@ -221,10 +218,19 @@ impl Subscriber {
                 present.subscribed.extend(more);
                 actor.waiting.retain(|room, _| !present.subscribed.contains(room));
                 actor.stats.followed_rooms.set(present.subscribed.len());
+                // All that were wanted when it was connected: others come and go all the time.
+                actor.channels_stand();
                 actor.change_channels(ctx);
             }
             Err(error) => actor.give_up(number, Some(error), ctx),
         }));
+    }
+
+    /// The connection has its channels: from here on a beat that comes back proves it.
+    fn channels_stand(&mut self) {
+        if self.link.subscribe_once(self.bus.now()) {
+            self.beat();
+        }
     }
 
     /// The present connection, if it is this one, is dropped for a new one.

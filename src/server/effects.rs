@@ -123,7 +123,11 @@ impl Handler<Stored> for ChatServer {
                 *seen = last.seq.max(*seen);
             }
             self.publish(&room, &events);
-            self.apply(&room, Input::Committed(events), ctx);
+            match (self.room_mut(&room).is_some_and(|room| room.is_unwatched()), events.last()) {
+                // What came before it was committed elsewhere, and nobody here waits for it.
+                (true, Some(last)) => self.stands_at(&room, last.seq, ctx),
+                _ => self.apply(&room, Input::Committed(events), ctx),
+            }
         }
         for (room, seq) in seen {
             if let Some(Entry::Loading { seen, .. }) = self.rooms.get_mut(&room) {

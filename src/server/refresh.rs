@@ -105,7 +105,7 @@ impl ChatServer {
     }
 
     /// The database has a room's events up to here.
-    fn stands_at(&mut self, name: &RoomName, head: Seq, ctx: &mut Context<Self>) {
+    pub(super) fn stands_at(&mut self, name: &RoomName, head: Seq, ctx: &mut Context<Self>) {
         let recent = self.bounds.recent;
         match self.room_mut(name) {
             // Nobody saw what came before, and nobody will: whoever comes starts here.
