@@ -53,6 +53,7 @@ pub struct Admission {
     by_address: Mutex<HashMap<IpAddr, u32>>,
     by_user: Mutex<HashMap<UserKey, u32>>,
     handshakes: SharedBucket,
+    handshakes_of: Buckets<IpAddr>,
     commands: Buckets<UserKey>,
     sign_ins: Buckets<(String, IpAddr)>,
     names: Buckets<IpAddr>,
@@ -75,6 +76,10 @@ impl Admission {
             by_address: Mutex::default(),
             by_user: Mutex::default(),
             handshakes: SharedBucket::new(limits.handshakes_per_second.into(), limits.handshakes_burst.into()),
+            handshakes_of: Buckets::with_burst(
+                f64::from(limits.handshakes_per_address),
+                limits.handshakes_per_address.saturating_mul(2),
+            ),
             commands: Buckets::with_burst(f64::from(limits.user_commands_per_second), limits.user_commands_burst),
             sign_ins: Buckets::new(limits.sign_ins_per_minute, MINUTE),
             names: Buckets::new(limits.sign_ins_per_minute.saturating_mul(NAMES), MINUTE),
@@ -107,9 +112,12 @@ impl Admission {
         // When a node goes, its clients come to the others: not all in the same moment, nor again in another one.
         let spread =
             |wait: u64| WireError::busy().retry_after_ms(wait.saturating_add(rand::random_range(0..SPREAD_MS)));
-        self.handshakes.take(1).map_err(spread)?;
         let full = || WireError::busy().retry_after_ms(RETRY_MS);
         let key = client.counts.then_some(client.ip);
+        // An address that tries too much costs itself alone: the node's rate comes last.
+        if let Some(ip) = key {
+            self.handshakes_of.of(ip).take(1).map_err(spread)?;
+        }
         if let Some(ip) = key
             && !enter(&self.by_address, ip, self.most_per_address).0
         {
@@ -120,6 +128,7 @@ impl Admission {
         if self.sessions.fetch_add(1, Ordering::Relaxed) >= self.most_sessions {
             return Err(full());
         }
+        self.handshakes.take(1).map_err(spread)?;
         Ok(seat)
     }
 

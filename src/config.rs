@@ -234,6 +234,7 @@ pub struct LimitsConfig {
     pub mirror_queue_bytes: usize,
     pub handshakes_per_second: u32,
     pub handshakes_burst: u32,
+    pub handshakes_per_address: u32,
     pub body_bytes: usize,
 }
 

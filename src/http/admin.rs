@@ -20,7 +20,7 @@ fn cluster(worker: &Worker) -> Value {
     let mut own = worker.stats.report();
     let bus = worker.mirror.bus();
     let others = bus.map(|bus| bus.nodes()).unwrap_or_default();
-    let others = others.iter().filter_map(|(_, report)| serde_json::from_str(report).ok());
+    let others = others.iter().filter_map(|report| serde_json::from_str(report).ok());
     let nodes: Vec<Value> = std::iter::once(own.clone()).chain(others).collect();
     let count = |pointer: &str| -> u64 { nodes.iter().filter_map(|node| node.pointer(pointer)?.as_u64()).sum() };
     let rate = |pointer: &str| {

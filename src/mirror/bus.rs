@@ -36,7 +36,7 @@ const FOLLOW: Duration = Duration::from_millis(500);
 const ANSWERS: Duration = Duration::from_millis(500);
 /// How long an answer about a room is good for whoever asks next, and how many rooms' answers are kept.
 const ANSWER_KEPT: Duration = Duration::from_secs(1);
-const ANSWERS_KEPT: usize = 1_000;
+const ANSWERS_KEPT: usize = 100;
 /// Questions under way.
 const QUESTIONS: usize = 1_000;
 
@@ -173,8 +173,8 @@ impl Bus {
     }
 
     /// The other nodes that live, with their numbers as JSON.
-    pub fn nodes(&self) -> Vec<(NodeId, ByteString)> {
-        lock(&self.nodes).living(self.now()).map(|(node, report)| (node, report.clone())).collect()
+    pub fn nodes(&self) -> Vec<ByteString> {
+        lock(&self.nodes).living(self.now()).map(|(_, report)| report.clone()).collect()
     }
 
     /// Asks the other nodes whom they have in a room.

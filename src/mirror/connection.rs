@@ -102,9 +102,10 @@ impl Connection {
         };
         let mut connection = Self { listener: client()?, publisher: client()?, tasks: Vec::new(), timeout };
         for client in [connection.listener.clone(), connection.publisher.clone()] {
-            let connected = tokio::time::timeout(timeout * STEPS, client.init()).await;
-            let task = connected.map_err(|_| BusError::Timeout(timeout * STEPS))??;
-            connection.tasks.push(task);
+            // Kept before anything is waited for, so that it ends with this however far it gets.
+            connection.tasks.push(client.connect());
+            let connected = tokio::time::timeout(timeout * STEPS, client.wait_for_connect()).await;
+            connected.map_err(|_| BusError::Timeout(timeout * STEPS))??;
         }
         Ok(connection)
     }

@@ -118,7 +118,6 @@ impl Subscriber {
             return None;
         }
         if !self.counts.is_new(node, count, &frame) {
-            self.stats.bus_refused.add(1);
             return None;
         }
         let room = || Channel::room(channel, &self.settings.prefix);

@@ -52,6 +52,11 @@ impl Outgoing {
             return true;
         }
         let bytes = size(&frame);
+        // What may be lost leaves room for what is read from the database otherwise.
+        let may_be_lost = !matches!(frame, Frame::Log(_));
+        if may_be_lost && self.frames.len() >= self.bounds.frames.div_ceil(2) {
+            return false;
+        }
         if self.frames.len() < self.bounds.frames && self.bytes.saturating_add(bytes) <= self.bounds.bytes {
             self.bytes = self.bytes.saturating_add(bytes);
             self.frames.push_back((channel, frame));
@@ -96,7 +101,8 @@ impl Outgoing {
 fn size(frame: &Frame) -> usize {
     match frame {
         Frame::Log(log) => log.events.iter().map(|(_, event)| event.len()).sum(),
-        Frame::Others { notice, .. } | Frame::Users { notice, .. } => notice.len(),
+        Frame::Others { notice, .. } => notice.len(),
+        Frame::Users { users, notice, .. } => notice.len().saturating_add(users.len().saturating_mul(8)),
         Frame::Here { users, .. } => users.iter().map(|user| user.user_id.len().saturating_add(user.name.len())).sum(),
         Frame::Beat { .. } | Frame::WhoIsHere { .. } | Frame::Acts => 0,
     }

@@ -9,7 +9,10 @@ use std::{
 };
 
 use actix::prelude::*;
-use tokio::sync::{broadcast::error::RecvError, oneshot};
+use tokio::sync::{
+    broadcast::error::{RecvError, TryRecvError},
+    oneshot,
+};
 
 use super::{
     bus::Bus,
@@ -157,8 +160,15 @@ impl Subscriber {
                     loop {
                         let (messages, missed) = match messages.recv().await {
                             Ok(first) => {
-                                let more = std::iter::from_fn(|| messages.try_recv().ok()).take(BATCH);
-                                (std::iter::once(first).chain(more).collect(), false)
+                                let (mut some, mut missed) = (vec![first], false);
+                                while some.len() < BATCH {
+                                    match messages.try_recv() {
+                                        Ok(message) => some.push(message),
+                                        Err(TryRecvError::Lagged(_)) => missed = true,
+                                        Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+                                    }
+                                }
+                                (some, missed)
                             }
                             Err(RecvError::Lagged(_)) => (Vec::new(), true),
                             Err(RecvError::Closed) => break,

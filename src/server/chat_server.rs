@@ -196,7 +196,8 @@ impl ChatServer {
                 let keep = !room.is_idle() || now.saturating_duration_since(room.used) < idle;
                 if !keep {
                     freed = freed.saturating_add(room.log.recent_bytes());
-                    unfollowed.extend(room.followed.then(|| name.clone()));
+                    // One whose row could not be read may be followed without being known to be.
+                    unfollowed.push(name.clone());
                 }
                 keep
             }

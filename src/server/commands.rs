@@ -84,7 +84,7 @@ impl ChatServer {
     pub(super) fn run(&mut self, command: RoomCommand, ctx: &mut Context<Self>) {
         match command {
             RoomCommand::Join(join) => self.join(join, ctx),
-            RoomCommand::Open(open) if self.mirror.is_shared() => self.look_up(open, ctx),
+            RoomCommand::Open(open) if self.mirror.is_shared() && !self.knows(&open) => self.look_up(open, ctx),
             RoomCommand::Open(open) => {
                 let (name, unmade) =
                     (open.room.clone(), self.room_mut(&open.room).is_some_and(|room| room.key.is_none()));
@@ -103,7 +103,7 @@ impl ChatServer {
     }
 
     /// Answers who wants to read a room, which stands at `head` or further on.
-    pub(super) fn open_now(&mut self, Open { room: name, user, reply }: Open, head: Seq) {
+    pub(super) fn open_now(&mut self, Open { room: name, user, reply, .. }: Open, head: Seq) {
         let auto_create = self.bounds.auto_create;
         let Some(room) = self.room_mut(&name) else { return drop(reply.send(Err(WireError::unavailable()))) };
         let head = room.log.head().max(head);
@@ -128,7 +128,7 @@ impl ChatServer {
         let Some(room) = self.room_mut(&post.room) else { return };
         let refused = room.key.is_some() && room.judge((post.user.key, post.admin), auto_create).is_err();
         // What follows a message that waits must not overtake it.
-        if shared && (refused || !room.doubts.is_empty()) {
+        if shared && (refused || room.doubts.hold(post.user.key)) {
             return self.doubt(RoomCommand::Post(post), ctx);
         }
         self.post_now(post, ctx);
@@ -319,7 +319,12 @@ impl Handler<Loaded> for ChatServer {
             // Read before a change that was heard of since.
             return self.load(name, followed, ctx);
         }
-        let (waiting, seen, heard) = (mem::take(waiting), *seen, *heard);
+        let heard = mem::take(heard);
+        if heard && matches!(row, Ok(None)) {
+            // Made on another node since it was read.
+            return self.load(name, followed, ctx);
+        }
+        let (waiting, seen) = (mem::take(waiting), *seen);
         // Only an operator's hand makes rooms of reserved names.
         let row = match row {
             Ok(None) if name.is_reserved() => {
@@ -395,14 +400,15 @@ impl Handler<RowRead> for ChatServer {
                         drop(create.reply.send(Ok(key)));
                     }
                 }
+                // By a row that was just read.
                 for post in held {
-                    self.post(post, ctx);
+                    self.post_now(post, ctx);
                 }
             }
             Err(error) => {
                 tracing::warn!(room = %name, %error, "a room could not be made or read again");
                 // Whether its row is there is not known: it is read again by whoever comes next.
-                let nobody = room.workers().next().is_none() && room.waiting.is_empty();
+                let nobody = room.workers().next().is_none() && room.waiting.is_empty() && room.doubts.is_empty();
                 if nobody {
                     let (memory, followed) = (room.log.recent_bytes(), room.followed);
                     self.recent_bytes = self.recent_bytes.saturating_sub(memory);

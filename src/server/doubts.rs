@@ -1,7 +1,7 @@
 //! Refusals that may be out of date: somebody who was let in on another node comes here before this node knows. Where others
 //! may change rooms, a join or a message is refused only after the database was asked whether the room's rights are still
-//! those that are known. One question at a time for a room; what came meanwhile keeps its order. Part of the actor in
-//! `chat_server`.
+//! those that are known. One question at a time for a room; a user's messages keep their order, others' don't wait. Part of the
+//! actor in `chat_server`.
 
 use std::{mem, sync::Arc};
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     protocol::{RoomName, WireError},
-    store::{RoomRow, StoreError},
+    store::{RoomRow, StoreError, UserKey},
 };
 
 /// What waits for a room's rights to be looked at again.
@@ -29,6 +29,12 @@ impl Doubts {
     /// Whether nothing waits.
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.asking.is_empty()
+    }
+
+    /// Whether a message of this user's waits.
+    pub(super) fn hold(&self, user: UserKey) -> bool {
+        let theirs = |command: &RoomCommand| matches!(command, RoomCommand::Post(post) if post.user.key == user);
+        self.waiting.iter().chain(&self.asking).any(theirs)
     }
 }
 
@@ -50,6 +56,11 @@ impl ChatServer {
         }
         room.doubts.waiting.push(command);
         self.ask_for_rights(name, ctx);
+    }
+
+    fn admits(&mut self, name: &RoomName, right: (UserKey, bool)) -> bool {
+        let auto_create = self.bounds.auto_create;
+        self.room_mut(name).is_some_and(|room| room.judge(right, auto_create).is_ok())
     }
 
     fn ask_for_rights(&mut self, name: RoomName, ctx: &Context<Self>) {
@@ -79,8 +90,16 @@ impl Handler<Asked> for ChatServer {
         let asked = mem::take(&mut room.doubts.asking);
         match row {
             Err(error) => {
+                // What this node knows is all there is: it refuses some, and nobody can say whether rightly.
                 let error = WireError::from(error);
-                asked.into_iter().for_each(|command| command.refuse(error.clone()));
+                for command in asked {
+                    match command {
+                        RoomCommand::Post(post) if self.admits(&name, (post.user.key, post.admin)) => {
+                            self.post_now(post, ctx);
+                        }
+                        command => command.refuse(error.clone()),
+                    }
+                }
             }
             Ok(row) => {
                 if let Some(row) = row {
@@ -90,7 +109,8 @@ impl Handler<Asked> for ChatServer {
                     match command {
                         RoomCommand::Join(join) => self.join_now(join),
                         RoomCommand::Post(post) => self.post_now(post, ctx),
-                        other => self.run(other, ctx),
+                        // Nothing else is doubted.
+                        other => other.refuse(WireError::internal()),
                     }
                 }
             }

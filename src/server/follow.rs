@@ -68,6 +68,12 @@ impl ChatServer {
         });
     }
 
+    /// Whether this node has all that the asker knows of, and hears of what is new.
+    pub(super) fn knows(&mut self, open: &Open) -> bool {
+        let Some(room) = self.room_mut(&open.room) else { return false };
+        room.followed && open.knows.is_some_and(|seq| seq <= room.log.head())
+    }
+
     /// Looks up where a room stands that others may write to, for somebody who wants to read it: what they were told of
     /// by another node is there.
     pub(super) fn look_up(&mut self, open: Open, ctx: &Context<Self>) {
@@ -129,7 +135,13 @@ impl Handler<LookedUp> for ChatServer {
                 if let Some(row) = row {
                     self.settle_row(&open.room, row, ctx);
                 }
-                self.open_now(open, head);
+                if self.rooms.contains_key(&open.room) {
+                    self.open_now(open, head);
+                } else {
+                    // Nobody used it meanwhile.
+                    self.stats.server_queue.add(1);
+                    self.take(RoomCommand::Open(open), ctx);
+                }
             }
         }
     }

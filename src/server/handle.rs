@@ -57,6 +57,8 @@ pub struct Joined {
 #[rtype(result = "()")]
 pub(super) struct Open {
     pub(super) room: RoomName,
+    /// An event that the asker knows of; where this node has it too, nothing more is to be looked up.
+    pub(super) knows: Option<Seq>,
     pub(super) user: Arc<User>,
     pub(super) reply: Reply<OpenRoom>,
 }
@@ -197,7 +199,7 @@ impl ServerHandle {
 
     /// Judges whether the user may read the room.
     pub async fn open(&self, user: Arc<User>, room: RoomName) -> Result<OpenRoom, WireError> {
-        self.ask(|reply| Open { room, user, reply }).await
+        self.ask(|reply| Open { room, knows: None, user, reply }).await
     }
 
     /// Gives a message to the hub at once; the answer comes when it is stored. Messages given one after the other are
@@ -290,7 +292,8 @@ impl ServerHandle {
         seq: Seq,
         session: Option<SessionId>,
     ) -> Result<Seq, WireError> {
-        let OpenRoom { key, head } = self.open(Arc::clone(&user), room.clone()).await?;
+        let opened = self.ask(|reply| Open { room: room.clone(), knows: Some(seq), user: Arc::clone(&user), reply });
+        let OpenRoom { key, head } = opened.await?;
         let (key, seq) = (key.ok_or_else(WireError::room_not_found)?, seq.min(head));
         let (reply, answer) = oneshot::channel();
         let mark = Mark { room: key, user: user.key, seq, reply };

@@ -1,6 +1,11 @@
 //! Opening the database, whichever it is: SQLite's file (`sqlite`) or a PostgreSQL server (`postgres`).
 
-use std::{collections::HashMap, io, sync::Mutex, time::Duration};
+use std::{
+    collections::HashMap,
+    io,
+    sync::{Mutex, atomic::AtomicU64},
+    time::Duration,
+};
 
 use sea_orm::DatabaseConnection;
 use tokio::{runtime::Runtime, sync::Semaphore};
@@ -126,7 +131,8 @@ impl Store {
     pub(super) fn new(write: DatabaseConnection, read: DatabaseConnection, bounds: StoreBounds, home: Home) -> Self {
         let reads = SharedReads::new(bounds.catch_up_reads);
         let (known_users, sanctions) = (Mutex::new(HashMap::new()), Sanctions::new(bounds.revoked_tokens));
-        Self { write, read, bounds, known_users, reads, sanctions, changes: Semaphore::new(1), home }
+        let settled = AtomicU64::new(0);
+        Self { write, read, bounds, known_users, settled, reads, sanctions, changes: Semaphore::new(1), home }
     }
 
     /// Closes the connections; SQLite's last one folds the write-ahead log into the file.

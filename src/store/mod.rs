@@ -23,7 +23,12 @@ mod tickets;
 mod users;
 mod writer;
 
-use std::{collections::HashMap, future::Future, sync::Mutex, time::Duration};
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{Mutex, atomic::AtomicU64},
+    time::Duration,
+};
 
 use futures_util::future::Either;
 use sea_orm::{
@@ -68,6 +73,8 @@ pub struct Store {
     bounds: StoreBounds,
     /// Users seen lately, so that a reconnect asks nothing of the database.
     known_users: Mutex<HashMap<crate::protocol::UserId, users::Known>>,
+    /// How often a user was read again after an act.
+    settled: AtomicU64,
     reads: events::SharedReads,
     /// What ended whose rights, as far as the users' rows don't say it yet.
     sanctions: Sanctions,

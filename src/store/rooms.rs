@@ -9,6 +9,7 @@ use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, DbErr, EntityTrait, ExprTrait, FromQueryResult, QueryFilter, QueryOrder,
     QueryResult, QuerySelect, TransactionTrait, Value,
     sea_query::{Expr, OnConflict, Query},
+    sqlx,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -290,40 +291,29 @@ impl Store {
         rows.iter().map(|row| MyRoom::read(row).map_err(StoreError::from)).collect()
     }
 
-    /// Where these rooms stand: newest event and revision of the rights.
+    /// Where these rooms stand: newest event and revision of the rights. On PostgreSQL alone, which others may write to.
     pub async fn heads(&self, rooms: Vec<(RoomKey, RoomName)>) -> Result<Vec<(RoomName, Seq, i64)>, StoreError> {
-        // PostgreSQL binds 65,535 values.
-        const AT_ONCE: usize = 10_000;
+        if rooms.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut names: HashMap<i64, RoomName> = rooms.into_iter().map(|(key, name)| (key.0, name)).collect();
         let keys: Vec<i64> = names.keys().copied().collect();
-        let mut heads = Vec::with_capacity(keys.len());
-        for keys in keys.chunks(AT_ONCE) {
-            let find = room::Entity::find()
-                .select_only()
-                .columns([room::Column::Id, room::Column::LastSeq, room::Column::Rights])
-                .filter(room::Column::Id.is_in(keys.iter().copied()))
-                .into_tuple::<(i64, i64, i64)>();
-            for (id, head, rights) in self.within(find.all(&self.read)).await? {
-                heads.extend(names.remove(&id).map(|name| (name, Seq(head), rights)));
-            }
-        }
-        Ok(heads)
+        // One text however many rooms there are: the server plans it once.
+        let find = sqlx::query_as::<_, (i64, i64, i64)>("SELECT id, last_seq, rights FROM hub_room WHERE id = ANY($1)");
+        let found = self.within(find.bind(keys).fetch_all(self.read.get_postgres_connection_pool())).await?;
+        let head = |(id, head, rights)| names.remove(&id).map(|name| (name, Seq(head), rights));
+        Ok(found.into_iter().filter_map(head).collect())
     }
 
-    /// Which of these names have a room.
+    /// Which of these names have a room. On PostgreSQL alone, as `heads`.
     pub async fn rooms_made(&self, names: Vec<RoomName>) -> Result<Vec<RoomName>, StoreError> {
-        const AT_ONCE: usize = 10_000;
-        let mut made = Vec::new();
-        for names in names.chunks(AT_ONCE) {
-            let find = room::Entity::find()
-                .select_only()
-                .column(room::Column::Name)
-                .filter(room::Column::Name.is_in(names.iter().map(RoomName::as_str)))
-                .into_tuple::<String>();
-            let found = self.within(find.all(&self.read)).await?;
-            made.extend(found.iter().filter_map(|name| RoomName::parse(name).ok()));
+        if names.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok(made)
+        let names: Vec<String> = names.iter().map(|name| name.as_str().to_owned()).collect();
+        let find = sqlx::query_scalar::<_, String>("SELECT name FROM hub_room WHERE name = ANY($1)");
+        let found = self.within(find.bind(names).fetch_all(self.read.get_postgres_connection_pool())).await?;
+        Ok(found.iter().filter_map(|name| RoomName::parse(name).ok()).collect())
     }
 
     /// The history that new rooms belong to: rooms that are not there yet have it on all nodes alike.

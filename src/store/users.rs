@@ -1,7 +1,7 @@
 //! Users: found by the app's id, made when first seen or added to a room; and the hub's own accounts.
 
 use std::{
-    sync::{Arc, PoisonError},
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -19,7 +19,7 @@ use crate::protocol::{Timestamp, UserId};
 /// How many users are remembered; past it all are forgotten and looked up again.
 const KNOWN_USERS: usize = 100_000;
 /// How long. Whoever's rights change is forgotten at once (`settle_user`), whoever's token has another name is read again.
-const KNOWN_FOR: Duration = Duration::from_secs(600);
+const KNOWN_FOR: Duration = Duration::from_secs(60);
 
 const ADMIN: &str = "admin";
 const USER: &str = "user";
@@ -98,19 +98,24 @@ impl Store {
         if let Some(known) = known.filter(|known| known.seen.user.name == name && known.since.elapsed() < KNOWN_FOR) {
             return Ok(Some(known.seen));
         }
+        let acts = self.settled.load(Ordering::Acquire);
         let Some(row) = self.within(self.find_named(&id, &name, make)).await? else { return Ok(None) };
         let seen = SeenUser::of(&row, id.clone(), name);
         let mut users = self.known_users.lock().unwrap_or_else(PoisonError::into_inner);
         if users.len() >= KNOWN_USERS {
             users.clear();
         }
-        users.insert(id, Known { seen: seen.clone(), since: Instant::now() });
+        // What was read before an act may be older than the act.
+        if acts == self.settled.load(Ordering::Acquire) {
+            users.insert(id, Known { seen: seen.clone(), since: Instant::now() });
+        }
         Ok(Some(seen))
     }
 
     /// What the row says now of a user whose rights have changed; what was remembered of them is forgotten.
     pub(super) async fn user_again(&self, id: &UserId) -> Result<Option<SeenUser>, StoreError> {
         let row = self.within(find(&self.write, id)).await?;
+        self.settled.fetch_add(1, Ordering::AcqRel);
         self.known_users.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
         Ok(row.map(|row| SeenUser::of(&row, id.clone(), row.name.as_str().into())))
     }

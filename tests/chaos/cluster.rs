@@ -38,6 +38,7 @@ const UNLIMITED: &[(&str, &str)] = &[
     ("FRAMES_BURST", "1000000"),
     ("SESSIONS_PER_USER", "100000"),
     ("SESSIONS_PER_ADDRESS", "100000"),
+    ("HANDSHAKES_PER_ADDRESS", "100000"),
     ("NEW_ROOMS_PER_HOUR", "100000"),
     ("PENDING_COMMANDS", "20000"),
 ];
