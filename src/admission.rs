@@ -277,4 +277,18 @@ mod tests {
         assert!(admission.by_address.lock().unwrap().is_empty());
         assert!(admission.seat(client).is_ok());
     }
+
+    #[test]
+    fn an_address_that_opens_too_many_costs_itself_alone() {
+        let mut config = crate::config::load(&crate::config::Overrides::default()).unwrap();
+        (config.limits.handshakes_per_address, config.limits.handshakes_per_second) = (1, 10);
+        config.limits.handshakes_burst = 10;
+        let admission = Arc::new(Admission::new(&config, Arc::new(Stats::new())));
+        let client = |ip: &str| admission.client(ip.parse().unwrap(), None);
+        let opened = |ip: &str| admission.seat(client(ip)).is_ok();
+        assert!(opened("203.0.113.7") && opened("203.0.113.7"));
+        assert!((0..100).all(|_| !opened("203.0.113.7")), "P6: past its rate");
+        assert!((0..8).all(|n| opened(&format!("198.51.100.{n}"))), "P6: others are kept out");
+        assert!(!opened("198.51.100.9"), "past the node's rate");
+    }
 }
