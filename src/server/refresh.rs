@@ -181,6 +181,8 @@ impl Handler<Refreshed> for ChatServer {
         match row {
             Ok(Some(row)) => {
                 self.settle_row(&room, row, ctx);
+                // What was told before the row was known will not be told again.
+                self.apply(&room, Input::HoleDue, ctx);
                 if heard {
                     self.refresh_once(room, ctx);
                 }
