@@ -130,8 +130,7 @@ async fn start_mirror(config: &Config, store: &Store, stats: &Arc<Stats>) -> Res
         prefix: config.redis.prefix.clone(),
         timeout: config.redis.timeout,
         key: store.setting_or(BUS_KEY_SETTING, auth::make_secret).await?.into(),
-        outgoing: OutgoingBounds { frames: config.limits.mirror_queue, bytes: config.limits.mirror_queue_bytes },
-        inbox: config.limits.mirror_queue,
+        bounds: OutgoingBounds { frames: config.limits.mirror_queue, bytes: config.limits.mirror_queue_bytes },
     };
     Ok(Mirror::Bus(Subscriber::start_on(&Arbiter::new().handle(), settings, Arc::clone(stats)).await))
 }

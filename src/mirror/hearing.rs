@@ -1,5 +1,5 @@
 //! What comes from Redis: opened, sorted, and handed to the ChatServer in batches. What waits for it is bounded by
-//! `limits.mirror_queue`; what does not fit is dropped, and heads are compared instead. Part of the actor in `subscriber`.
+//! `limits.mirror_queue` and `mirror_queue_bytes`; what does not fit is dropped, and heads are compared instead. Part of the actor in `subscriber`.
 
 use std::collections::HashMap;
 
@@ -19,6 +19,8 @@ use crate::protocol::{NodeId, RoomName};
 pub struct FromBus {
     /// What was heard.
     pub heard: Vec<Heard>,
+    /// Bytes of it.
+    pub bytes: usize,
 }
 
 /// One thing that was heard.
@@ -45,6 +47,18 @@ pub(super) struct Arrived {
     pub(super) connection: u64,
     pub(super) messages: Vec<RedisMessage>,
     pub(super) missed: bool,
+}
+
+impl Heard {
+    /// Bytes of what is told.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Log(_, log) => log.events.iter().map(|(_, event)| event.len()).sum(),
+            Self::Others(.., notice) => notice.len(),
+            Self::Users(users, _, notice) => notice.len().saturating_add(users.len().saturating_mul(8)),
+            Self::WhoIsHere(..) | Self::Acts | Self::Missed => 0,
+        }
+    }
 }
 
 /// The highest count of each node's frames that was heard: what others are told of users has no number of its own, so that
@@ -82,13 +96,18 @@ impl Subscriber {
     /// Hands on what was heard; says whether there was a place for it.
     fn give(&self, heard: Vec<Heard>) -> bool {
         let (count, Some(listener)) = (heard.len(), &self.listener) else { return false };
-        if self.stats.mirror_inbox.get().saturating_add(count) > self.settings.inbox {
+        let bytes = heard.iter().map(Heard::bytes).sum();
+        let (frames, bounds) = (self.stats.mirror_inbox.get(), self.settings.bounds);
+        let full = self.stats.mirror_inbox_bytes.get().saturating_add(bytes) > bounds.bytes;
+        if full || frames.saturating_add(count) > bounds.frames {
             return false;
         }
         self.stats.mirror_inbox.add(count);
-        let given = listener.try_send(FromBus { heard }).is_ok();
+        self.stats.mirror_inbox_bytes.add(bytes);
+        let given = listener.try_send(FromBus { heard, bytes }).is_ok();
         if !given {
             self.stats.mirror_inbox.sub(count);
+            self.stats.mirror_inbox_bytes.sub(bytes);
         }
         given
     }

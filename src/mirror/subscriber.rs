@@ -44,10 +44,8 @@ pub struct BusSettings {
     pub timeout: Duration,
     /// By which frames are sealed.
     pub key: Secret,
-    /// What may wait to be published.
-    pub outgoing: OutgoingBounds,
-    /// Frames that may wait for the ChatServer.
-    pub inbox: usize,
+    /// What may wait to be published, and again for the ChatServer.
+    pub bounds: OutgoingBounds,
 }
 
 /// Where the ChatServer is.
@@ -116,7 +114,7 @@ impl Subscriber {
     pub async fn start_on(arbiter: &ArbiterHandle, settings: BusSettings, stats: Arc<Stats>) -> Arc<Bus> {
         let (node, (give, bus)) = (stats.node, oneshot::channel());
         Self::start_in_arbiter(arbiter, move |ctx| {
-            let made = Bus::new(node, settings.outgoing, ctx.address(), Instant::now(), Arc::clone(&stats));
+            let made = Bus::new(node, settings.bounds, ctx.address(), Instant::now(), Arc::clone(&stats));
             let bus = Arc::new(made);
             drop(give.send(Arc::clone(&bus)));
             Self {

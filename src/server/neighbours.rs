@@ -127,8 +127,9 @@ impl ChatServer {
 impl Handler<FromBus> for ChatServer {
     type Result = ();
 
-    fn handle(&mut self, FromBus { heard }: FromBus, ctx: &mut Context<Self>) {
+    fn handle(&mut self, FromBus { heard, bytes }: FromBus, ctx: &mut Context<Self>) {
         self.stats.mirror_inbox.sub(heard.len());
+        self.stats.mirror_inbox_bytes.sub(bytes);
         for one in heard {
             self.heard(one, ctx);
         }

@@ -56,6 +56,8 @@ pub struct Stats {
     pub mirror_queue: Gauge,
     /// Frames from other nodes waiting for the ChatServer.
     pub mirror_inbox: Gauge,
+    /// Bytes of them.
+    pub mirror_inbox_bytes: Gauge,
     /// Frames that came from Redis and were sealed by the hub, so far.
     pub bus_received: Counter,
     /// Frames that came from Redis and were not, so far.
@@ -103,6 +105,7 @@ impl Stats {
             followed_rooms: Gauge::default(),
             mirror_queue: Gauge::default(),
             mirror_inbox: Gauge::default(),
+            mirror_inbox_bytes: Gauge::default(),
             bus_received: Counter::default(),
             bus_refused: Counter::default(),
             bus_dropped: Counter::default(),

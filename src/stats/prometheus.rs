@@ -71,6 +71,7 @@ impl Stats {
                 "Frames from other nodes waiting for the ChatServer (limits.mirror_queue)",
                 self.mirror_inbox.get(),
             ),
+            ("mirror_inbox_bytes", "Bytes of them (limits.mirror_queue_bytes)", self.mirror_inbox_bytes.get()),
             ("read_marks", "Read markers waiting to be stored (limits.read_marks)", self.read_marks.get()),
             (
                 "password_checks",
