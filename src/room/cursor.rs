@@ -78,15 +78,15 @@ impl<E> Cursor<E> {
         self.known = self.known.max(head);
     }
 
-    /// What was read after [`Next::Read`]: gives what is to be sent, in order. Repeats in it are left out.
+    /// What was read after [`Next::Read`]: gives what is to be sent, in order. Repeats in it are left out, and what is newer
+    /// than anything that was seen: that comes by itself, once it is known that rights have not changed before it.
     pub fn page(&mut self, page: Vec<Numbered<E>>) -> Vec<Numbered<E>> {
         self.reading = false;
         let before = self.sent;
         let mut out = Vec::with_capacity(page.len());
         for event in page {
-            if event.seq == self.sent.next() {
+            if event.seq == self.sent.next() && event.seq <= self.known {
                 self.sent = event.seq;
-                self.known = self.known.max(event.seq);
                 out.push(event);
             }
         }

@@ -24,7 +24,8 @@ pub enum Input<E> {
     Head(Seq),
     /// The time that [`Effect::AwaitHole`] asked for is over.
     HoleDue,
-    /// What the database has after the log's head, ascending; fewer than there are where the page was full.
+    /// What the database has after the log's head, ascending; fewer than there are where the page was full. What is newer
+    /// than the log knows of is left for later: rights may have changed before it.
     Fetched(Vec<Numbered<E>>),
     /// The database could not be asked.
     FetchFailed,
@@ -117,7 +118,8 @@ impl<E: Clone + Size> RoomLog<E> {
             Input::HoleDue if self.hole == Hole::Awaited => self.hole = Hole::Due,
             // Of a hole that has filled since, or is being read already.
             Input::HoleDue => {}
-            Input::Fetched(events) => {
+            Input::Fetched(mut events) => {
+                events.retain(|event| event.seq <= self.known);
                 self.take(events, &mut next);
                 // A page that brought nothing is asked for again only after a while.
                 self.hole = if next.is_empty() { Hole::None } else { Hole::Due };

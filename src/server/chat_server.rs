@@ -203,7 +203,7 @@ impl ChatServer {
             }
         });
         self.unfollow(unfollowed);
-        self.refuse_late_joins();
+        self.refuse_late();
         self.recent_bytes = self.recent_bytes.saturating_sub(freed);
         self.stats.rooms.set(self.rooms.len());
         self.stats.recent_bytes.set(self.recent_bytes);

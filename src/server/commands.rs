@@ -91,7 +91,7 @@ impl ChatServer {
                 self.open_now(open, Seq(0));
                 // One that only exists here so far may have been made by the operator's hand.
                 if unmade {
-                    self.refresh(name, ctx);
+                    self.refresh_once(name, ctx);
                 }
             }
             RoomCommand::Post(post) => self.post(post, ctx),
@@ -154,12 +154,42 @@ impl ChatServer {
             return drop(post.reply.send(Err(WireError::busy())));
         }
         let Post { room, user, admin, draft, received, reply } = post;
+        let name = room.clone();
         let Some(writer) = self.writers.get(key.lane(self.writers.len())) else { return };
         self.stats.writer_queue.add(1);
         let append = Append { message: NewMessage { room, key, rights, user, admin, draft, received }, reply };
         if let Err(SendError::Full(append) | SendError::Closed(append)) = writer.try_send(append) {
             self.stats.writer_queue.sub(1);
-            drop(append.reply.send(Err(WireError::busy())));
+            return drop(append.reply.send(Err(WireError::busy())));
+        }
+        if let Some(room) = self.room_mut(&name) {
+            room.with_writer = room.with_writer.saturating_add(1);
+        }
+    }
+
+    /// The writer has finished with a message of each of these rooms.
+    pub(super) fn settled(&mut self, rooms: Vec<RoomName>, ctx: &mut Context<Self>) {
+        for name in rooms {
+            let Some(room) = self.room_mut(&name) else { continue };
+            room.with_writer = room.with_writer.saturating_sub(1);
+            if room.with_writer == 0 && room.held_until_settled {
+                self.release_held(&name, ctx);
+            }
+        }
+    }
+
+    /// Judges the messages that waited for a row, in the order in which they came: not before the writer has given back
+    /// all it had of the room, since some of it may be refused as well and came before.
+    fn release_held(&mut self, name: &RoomName, ctx: &mut Context<Self>) {
+        let Some(room) = self.room_mut(name) else { return };
+        room.held_until_settled = room.with_writer > 0;
+        if room.held_until_settled {
+            return;
+        }
+        let mut held = room.held.take().unwrap_or_default();
+        held.sort_by_key(|post| post.received);
+        for post in held {
+            self.post_now(post, ctx);
         }
     }
 
@@ -379,7 +409,6 @@ impl Handler<RowRead> for ChatServer {
             self.uncount_new_room(maker);
         }
         let Some(room) = self.room_mut(&name) else { return };
-        let held = room.held.take().unwrap_or_default();
         match row {
             Ok(row) => {
                 let key = row.key;
@@ -400,22 +429,22 @@ impl Handler<RowRead> for ChatServer {
                         drop(create.reply.send(Ok(key)));
                     }
                 }
-                // By a row that was just read.
-                for post in held {
-                    self.post_now(post, ctx);
-                }
+                self.release_held(&name, ctx);
             }
             Err(error) => {
                 tracing::warn!(room = %name, %error, "a room could not be made or read again");
+                let held = room.held.take().unwrap_or_default();
                 // Whether its row is there is not known: it is read again by whoever comes next.
-                let nobody = room.workers().next().is_none() && room.waiting.is_empty() && room.doubts.is_empty();
+                let nobody = room.workers().next().is_none()
+                    && room.waiting.is_empty()
+                    && room.doubts.is_empty()
+                    && room.with_writer == 0;
                 if nobody {
-                    let (memory, followed) = (room.log.recent_bytes(), room.followed);
+                    let memory = room.log.recent_bytes();
                     self.recent_bytes = self.recent_bytes.saturating_sub(memory);
                     self.rooms.remove(&name);
-                    if followed {
-                        self.unfollow(vec![name]);
-                    }
+                    // One whose row could not be read may be followed without being known to be.
+                    self.unfollow(vec![name]);
                 }
                 if let Some(create) = create {
                     drop(create.reply.send(Err(error.clone())));

@@ -111,7 +111,7 @@ impl Handler<Stored> for ChatServer {
     type Result = ();
 
     fn handle(&mut self, Stored { events, seen, refused, settled }: Stored, ctx: &mut Context<Self>) {
-        self.stats.writer_queue.sub(settled);
+        self.stats.writer_queue.sub(settled.len());
         self.stats.stored.add(events.len());
         let mut by_room: indexmap::IndexMap<RoomName, Vec<Numbered<ByteString>>> = indexmap::IndexMap::new();
         for event in events {
@@ -136,6 +136,7 @@ impl Handler<Stored> for ChatServer {
             self.apply(&room, Input::Head(seq), ctx);
         }
         self.judge_again(refused, ctx);
+        self.settled(settled, ctx);
     }
 }
 

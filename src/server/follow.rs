@@ -8,7 +8,7 @@ use actix::prelude::*;
 
 use super::{
     chat_server::ChatServer,
-    handle::{Join, Open},
+    handle::{Join, Open, Post},
     room::{Entry, RoomCommand},
 };
 use crate::{
@@ -114,12 +114,17 @@ impl ChatServer {
         }
     }
 
-    /// Refuses those that waited too long, however that came about.
-    pub(super) fn refuse_late_joins(&mut self) {
+    /// Refuses joins and messages that waited too long, however that came about.
+    pub(super) fn refuse_late(&mut self) {
+        let (now, most) = (Instant::now(), self.bounds.writer.timeout);
         for entry in self.rooms.values_mut() {
             let Entry::Ready(room) = entry else { continue };
-            for join in room.waiting.late(Instant::now()) {
+            for join in room.waiting.late(now) {
                 drop(join.reply.send(Err(WireError::unavailable())));
+            }
+            let late = |post: &mut Post| now.saturating_duration_since(post.received) > most;
+            for post in room.held.iter_mut().flat_map(|held| held.extract_if(.., late)) {
+                drop(post.reply.send(Err(WireError::unavailable())));
             }
         }
     }

@@ -142,7 +142,7 @@ impl Handler<RoomChanged> for ChatServer {
             Err(error) => {
                 // Whether it was made is not known where the database did not answer: what is there now counts.
                 if error.retryable {
-                    self.refresh(asked.room.clone(), ctx);
+                    self.refresh_once(asked.room.clone(), ctx);
                 }
                 Err(error)
             }

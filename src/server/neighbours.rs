@@ -87,10 +87,7 @@ impl ChatServer {
                     self.apply(name, Input::Committed(log.events.into_iter().map(numbered).collect()), ctx);
                     self.apply(name, Input::Head(Seq(log.head)), ctx);
                 }
-                FrameUse::ReadRow => {
-                    room.heard = room.refreshing;
-                    self.refresh_once(name.clone(), ctx);
-                }
+                FrameUse::ReadRow => self.refresh_once(name.clone(), ctx),
                 FrameUse::Drop => {}
             },
         }

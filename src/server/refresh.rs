@@ -119,7 +119,7 @@ impl ChatServer {
     }
 
     /// Reads a room's row again, until it was read.
-    pub(super) fn refresh(&self, room: RoomName, ctx: &Context<Self>) {
+    fn refresh(&self, room: RoomName, ctx: &Context<Self>) {
         let (store, server) = (Arc::clone(&self.store), ctx.address());
         actix::spawn(async move {
             let row = store.room(&room).await;
@@ -128,11 +128,12 @@ impl ChatServer {
         });
     }
 
-    /// Reads a room's row again, unless that is under way; what was heard meanwhile is heard of again.
+    /// Reads a room's row again; where that is under way, once more after it.
     pub(super) fn refresh_once(&mut self, name: RoomName, ctx: &Context<Self>) {
-        if let Some(room) = self.room_mut(&name)
-            && !std::mem::replace(&mut room.refreshing, true)
-        {
+        let Some(room) = self.room_mut(&name) else { return };
+        if std::mem::replace(&mut room.refreshing, true) {
+            room.again = true;
+        } else {
             self.refresh(name, ctx);
         }
     }
@@ -174,16 +175,16 @@ impl Handler<Refreshed> for ChatServer {
     type Result = ();
 
     fn handle(&mut self, Refreshed { room, row }: Refreshed, ctx: &mut Context<Self>) {
-        let heard = self.room_mut(&room).is_some_and(|room| {
+        let again = self.room_mut(&room).is_some_and(|room| {
             room.refreshing = false;
-            std::mem::take(&mut room.heard)
+            std::mem::take(&mut room.again)
         });
         match row {
             Ok(Some(row)) => {
                 self.settle_row(&room, row, ctx);
                 // What was told before the row was known will not be told again.
                 self.apply(&room, Input::HoleDue, ctx);
-                if heard {
+                if again {
                     self.refresh_once(room, ctx);
                 }
             }

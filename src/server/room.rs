@@ -114,6 +114,10 @@ pub struct Room {
     typing: HashMap<UserKey, Instant>,
     /// Messages that wait for the row to be made or read again.
     pub(super) held: Option<Vec<Post>>,
+    /// Whether the row was read that they wait for, and the writer has others yet.
+    pub(super) held_until_settled: bool,
+    /// Messages that the writer has.
+    pub(super) with_writer: usize,
     pub(super) used: Instant,
     /// What is refused by the rights that are known.
     pub(super) doubts: Doubts,
@@ -125,8 +129,8 @@ pub struct Room {
     pub unheard: u32,
     /// Whether the row is being read again.
     pub refreshing: bool,
-    /// Whether something was heard meanwhile that speaks of other rights than are known: the row is read once more.
-    pub heard: bool,
+    /// Whether it is to be read once more then: something has come meanwhile that speaks of another row.
+    pub again: bool,
     /// When something last happened in it.
     pub active: Instant,
 }
@@ -147,13 +151,15 @@ impl Room {
             attached: Vec::new(),
             typing: HashMap::new(),
             held: None,
+            held_until_settled: false,
+            with_writer: 0,
             used: Instant::now(),
             doubts: Doubts::default(),
             followed: false,
             waiting: Waiting::default(),
             unheard: 0,
             refreshing: false,
-            heard: false,
+            again: false,
             active: Instant::now(),
         };
         if let Some(row) = row {
@@ -301,6 +307,7 @@ impl Room {
     pub fn is_idle(&self) -> bool {
         self.workers().next().is_none()
             && self.held.is_none()
+            && self.with_writer == 0
             && self.waiting.is_empty()
             && self.doubts.is_empty()
             && self.log.is_settled()

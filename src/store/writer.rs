@@ -95,8 +95,8 @@ pub struct Stored {
     pub seen: Vec<(RoomName, Seq)>,
     /// Messages that were not stored, since the room is not as it was when they were judged.
     pub refused: Vec<Append>,
-    /// How many messages the writer has finished with, whatever became of them.
-    pub settled: usize,
+    /// The rooms of the messages that the writer has finished with, whatever became of them: one for each.
+    pub settled: Vec<RoomName>,
 }
 
 /// Ask what the writer is doing.
@@ -158,6 +158,10 @@ impl Item {
         };
         Event { room: room.clone(), seq, timestamp, kind: EventKind::Message(message) }
     }
+}
+
+fn rooms(items: &[Item]) -> Vec<RoomName> {
+    items.iter().map(|item| item.message.room.clone()).collect()
 }
 
 /// A batch that is being stored.
@@ -243,7 +247,7 @@ impl Writer {
             let (waiting, done): (Vec<_>, Vec<_>) =
                 mem::take(&mut batch.items).into_iter().partition(|item| item.reply.is_some());
             batch.items = waiting;
-            self.tell(Vec::new(), Vec::new(), Vec::new(), done.len());
+            self.tell(Vec::new(), Vec::new(), Vec::new(), rooms(&done));
         }
         let Some(batch) = self.current.as_ref().filter(|batch| !batch.items.is_empty()) else {
             self.current = None;
@@ -302,13 +306,13 @@ impl Writer {
         for mut item in items {
             tracing::error!(room = %item.message.room, user = %item.message.user.id, why, "a message can't be stored");
             item.answer(Err(WireError::internal()));
-            self.tell(Vec::new(), Vec::new(), Vec::new(), 1);
+            self.tell(Vec::new(), Vec::new(), Vec::new(), rooms(&[item]));
         }
     }
 
     fn settle(&self, batch: Batch, outcomes: &[Outcome]) {
         let (mut events, mut seen, mut refused, mut answers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let settled = batch.items.len();
+        let settled = rooms(&batch.items);
         for (item, outcome) in batch.items.into_iter().zip(outcomes) {
             let answer = match *outcome {
                 Outcome::New(seq, timestamp) => {
@@ -342,8 +346,8 @@ impl Writer {
         }
     }
 
-    fn tell(&self, events: Vec<Event>, seen: Vec<(RoomName, Seq)>, refused: Vec<Append>, settled: usize) {
-        if settled > 0 {
+    fn tell(&self, events: Vec<Event>, seen: Vec<(RoomName, Seq)>, refused: Vec<Append>, settled: Vec<RoomName>) {
+        if !settled.is_empty() {
             #[expect(clippy::disallowed_methods, reason = "at most one for each message that the ChatServer gave")]
             self.listener.do_send(Stored { events, seen, refused, settled });
         }
@@ -361,10 +365,10 @@ impl Writer {
         {
             item.answer(Err(WireError::unavailable()));
         }
-        let mut expired = 0;
+        let mut expired = Vec::new();
         while let Some(mut item) = self.queue.pop_front_if(|item| late(item)) {
             item.answer(Err(WireError::unavailable()));
-            expired += 1;
+            expired.push(item.message.room);
         }
         self.tell(Vec::new(), Vec::new(), Vec::new(), expired);
     }

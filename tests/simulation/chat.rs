@@ -192,10 +192,7 @@ impl World {
                 let (told, known, before) = (log.rights, ready.room.rights, ready.room.log.head());
                 match ready.room.judge_frame(&log) {
                     FrameUse::Take => ready.room.unheard = 0,
-                    FrameUse::ReadRow => {
-                        ready.room.heard = ready.room.refreshing;
-                        return self.refresh_once(node, room);
-                    }
+                    FrameUse::ReadRow => return self.refresh_once(node, room),
                     FrameUse::Drop => return,
                 }
                 let numbered = |(seq, event)| Numbered { seq: Seq(seq), event };
@@ -209,9 +206,12 @@ impl World {
     }
 
     pub fn refresh_once(&mut self, node: usize, room: usize) {
-        if let Some(ready) = self.nodes[node].ready(room)
-            && !std::mem::replace(&mut ready.room.refreshing, true)
-        {
+        let Some(ready) = self.nodes[node].ready(room) else {
+            return;
+        };
+        if std::mem::replace(&mut ready.room.refreshing, true) {
+            ready.room.again = true;
+        } else {
             self.ask(node, Ask::Row(room, Why::Refresh));
         }
     }

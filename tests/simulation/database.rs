@@ -88,7 +88,6 @@ pub struct Changed {
     pub head: i64,
     pub user: usize,
     pub member: bool,
-    pub at: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -291,7 +290,7 @@ impl World {
         }
         found.rights += 1;
         let (rights, head) = (found.rights, found.head());
-        found.changes.push(Changed { rights, head, user, member, at: self.now });
+        found.changes.push(Changed { rights, head, user, member });
         self.figures.removals += u64::from(!member);
         self.note(|| format!("database: rights {rights} of room {room} after {head}, user {user} member {member}"));
         self.promise(room, ms(2_000), Due::Rights(rights));

@@ -100,9 +100,9 @@ impl World {
                 ready.room.refreshing = row.is_err();
                 match row {
                     Ok(row) => {
-                        let heard = std::mem::take(&mut ready.room.heard);
+                        let again = std::mem::take(&mut ready.room.again);
                         self.settle_row(node, room, row);
-                        if heard {
+                        if again {
                             self.refresh_once(node, room);
                         }
                     }

@@ -101,8 +101,6 @@ pub struct Figures {
     pub frames: u64,
     pub refused: u64,
     pub removals: u64,
-    /// Deliveries to somebody who is removed, before their node knows it.
-    pub unaware: u64,
     pub most_reads: u64,
 }
 
@@ -119,7 +117,6 @@ impl Figures {
         self.frames += other.frames;
         self.refused += other.refused;
         self.removals += other.removals;
-        self.unaware += other.unaware;
         self.most_reads = self.most_reads.max(other.most_reads);
     }
 }
