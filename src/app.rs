@@ -154,7 +154,7 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
     check_redis(&config)?;
     let store = Arc::new(open_store(&config).await?);
     // What is done after this is news.
-    let newest_act = store.newest_act().await?;
+    let latest_acts = store.latest_acts().await?;
     store.load_revoked().await?;
     let keys = checked.map_or_else(|| auth::kept_secret(&secret_file(&config)).map(AppKeys::dev), Ok)?;
     let own_key = Arc::new(own_key(&store).await?);
@@ -181,7 +181,7 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
         Arc::clone(&store),
         bounds,
         (mirror.clone(), epoch),
-        newest_act,
+        latest_acts,
         Arc::clone(&stats),
     )
     .await;

@@ -21,7 +21,7 @@ use super::{
     frame::{Channel, Frame, Present},
     hearing::FromBus,
     link::Pace,
-    nodes::Nodes,
+    nodes::{Beat, Nodes},
     outgoing::{Outgoing, OutgoingBounds},
     subscriber::{Follow, Listen, Subscriber, Unfollow},
 };
@@ -114,7 +114,7 @@ impl Bus {
     pub(super) fn publish(&self, channel: Channel, frame: Frame) {
         let beat = matches!(frame, Frame::Beat { .. });
         if !beat && !self.is_up() {
-            return;
+            return self.stats.bus_dropped.add(1);
         }
         let mut outgoing = lock(&self.outgoing);
         if !outgoing.push(channel, frame) {
@@ -163,8 +163,16 @@ impl Bus {
         self.subscriber.do_send(Unfollow { rooms, again });
     }
 
-    pub(super) fn hear(&self, node: NodeId, count: u64, stopping: bool, report: Option<ByteString>) {
-        lock(&self.nodes).hear(node, count, stopping, report, self.now());
+    pub(super) fn hear(&self, node: NodeId, beat: Beat) -> bool {
+        lock(&self.nodes).hear(node, beat, self.now())
+    }
+
+    pub(super) fn has_met(&self, node: NodeId) -> bool {
+        lock(&self.nodes).has_met(node)
+    }
+
+    pub(super) fn heard_of(&self) -> Vec<NodeId> {
+        lock(&self.nodes).heard_of(self.now())
     }
 
     pub(super) fn sweep(&self) {

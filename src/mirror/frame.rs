@@ -75,6 +75,8 @@ pub enum Frame {
     Beat {
         /// Goes up by one each time.
         count: u64,
+        /// The nodes that the sender has heard of lately.
+        heard_of: Vec<NodeId>,
         /// Whether the node is going to end.
         stopping: bool,
         /// The node's numbers as JSON; not in every beat.

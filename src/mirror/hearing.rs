@@ -9,6 +9,7 @@ use fred::types::Message as RedisMessage;
 
 use super::{
     frame::{Channel, Frame, LogFrame},
+    nodes::Beat,
     subscriber::Subscriber,
 };
 use crate::protocol::{NodeId, RoomName};
@@ -50,6 +51,11 @@ pub(super) struct Arrived {
 }
 
 impl Heard {
+    /// Whether nobody looks for it where it does not come.
+    fn may_be_lost(&self) -> bool {
+        matches!(self, Self::Others(..) | Self::Users(..) | Self::WhoIsHere(..))
+    }
+
     /// Bytes of what is told.
     fn bytes(&self) -> usize {
         match self {
@@ -136,7 +142,9 @@ impl Subscriber {
             }
             return None;
         }
-        if !self.counts.is_new(node, count, &frame) {
+        let told = matches!(frame, Frame::Others { .. } | Frame::Users { .. } | Frame::WhoIsHere { .. });
+        // A node that has not heard of this one may have said it long before this one started.
+        if !self.counts.is_new(node, count, &frame) || (told && !self.bus.has_met(node)) {
             return None;
         }
         let room = || Channel::room(channel, &self.settings.prefix);
@@ -148,8 +156,12 @@ impl Subscriber {
             }
             Frame::WhoIsHere { ask, room } => Some(Heard::WhoIsHere(RoomName::parse(&room).ok()?, node, ask)),
             Frame::Acts => Some(Heard::Acts),
-            Frame::Beat { count, stopping, report } => {
-                self.bus.hear(node, count, stopping, report);
+            Frame::Beat { count, heard_of, stopping, report } => {
+                let knows_us = heard_of.contains(&self.bus.node());
+                if self.bus.hear(node, Beat { count, knows_us, stopping, report }) {
+                    // So that it meets this one at once.
+                    self.beat();
+                }
                 None
             }
             Frame::Here { ask, users } => {
@@ -167,7 +179,12 @@ impl Handler<Arrived> for Subscriber {
         if self.present.as_ref().is_none_or(|present| present.number != connection) {
             return;
         }
-        let heard: Vec<_> = messages.iter().filter_map(|message| self.hear(message)).collect();
+        let mut heard: Vec<_> = messages.iter().filter_map(|message| self.hear(message)).collect();
+        // What may be lost leaves room for what is read from the database otherwise.
+        let half = self.settings.bounds.frames.div_ceil(2);
+        if self.stats.mirror_inbox.get().saturating_add(heard.len()) > half {
+            heard.retain(|heard| !heard.may_be_lost());
+        }
         self.missed |= missed || (!heard.is_empty() && !self.give(heard));
     }
 }

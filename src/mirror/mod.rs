@@ -23,7 +23,7 @@ pub use connection::{BusError, check_url};
 pub use frame::{Channel, Frame, LogFrame, Present, Seal, Unreadable};
 pub use hearing::{FromBus, Heard};
 pub use link::{BEAT, Link, PATIENCE, Pace};
-pub use nodes::{LEASE, Nodes};
+pub use nodes::{Beat, LEASE, Nodes};
 pub use outgoing::{Outgoing, OutgoingBounds};
 pub use subscriber::{BusSettings, Subscriber};
 

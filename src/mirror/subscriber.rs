@@ -97,6 +97,8 @@ pub struct Subscriber {
     pub(super) present: Option<Present>,
     connections: u64,
     wanted: HashSet<RoomName>,
+    /// Rooms whose channels may not be as they are wanted.
+    unsettled: HashSet<RoomName>,
     /// Whoever waits for a room's channel, until this is dropped.
     waiting: HashMap<RoomName, Vec<oneshot::Sender<()>>>,
     /// Whether it was said that Redis is away.
@@ -127,6 +129,7 @@ impl Subscriber {
                 present: None,
                 connections: 0,
                 wanted: HashSet::new(),
+                unsettled: HashSet::new(),
                 waiting: HashMap::new(),
                 said_away: false,
                 counts: Counts::default(),
@@ -186,6 +189,7 @@ impl Subscriber {
                 }));
                 let tasks = vec![reading, publishing];
                 let subscribed = HashSet::new();
+                actor.unsettled.clone_from(&actor.wanted);
                 actor.present = Some(Present { number, connection, subscribed, changing: false, tasks });
                 actor.change_channels(ctx);
             }
@@ -200,8 +204,10 @@ impl Subscriber {
     /// Brings the channels of the present connection to those that are wanted, one change at a time.
     fn change_channels(&mut self, ctx: &mut Context<Self>) {
         let Some(present) = self.present.as_mut().filter(|present| !present.changing) else { return };
-        let more: Vec<_> = self.wanted.difference(&present.subscribed).cloned().collect();
-        let less: Vec<_> = present.subscribed.difference(&self.wanted).cloned().collect();
+        let changed = std::mem::take(&mut self.unsettled).into_iter();
+        let (more, less): (Vec<_>, Vec<_>) = changed
+            .filter(|room| self.wanted.contains(room) != present.subscribed.contains(room))
+            .partition(|room| self.wanted.contains(room));
         if more.is_empty() && less.is_empty() {
             return self.channels_stand();
         }
@@ -268,10 +274,11 @@ impl Subscriber {
         self.waiting.clear();
     }
 
-    fn beat(&mut self) {
+    pub(super) fn beat(&mut self) {
         let count = self.link.beat();
         let report = (count % REPORT_EVERY == 1 || self.stopping).then(|| self.stats.report().to_string().into());
-        self.bus.publish(Channel::All, Frame::Beat { count, stopping: self.stopping, report });
+        let heard_of = self.bus.heard_of();
+        self.bus.publish(Channel::All, Frame::Beat { count, heard_of, stopping: self.stopping, report });
     }
 
     fn look(&mut self, ctx: &mut Context<Self>) {
@@ -325,6 +332,7 @@ impl Handler<Follow> for Subscriber {
 
     fn handle(&mut self, Follow { room, done }: Follow, ctx: &mut Context<Self>) {
         self.wanted.insert(room.clone());
+        self.unsettled.insert(room.clone());
         let stands = |present: &Present| !present.changing && present.subscribed.contains(&room);
         if self.present.as_ref().is_none_or(stands) {
             // Without a connection there is nothing to wait for.
@@ -348,6 +356,7 @@ impl Handler<Unfollow> for Subscriber {
                 // Redis takes what it has already for what it is.
                 present.subscribed.remove(&room);
             }
+            self.unsettled.insert(room);
         }
         self.change_channels(ctx);
     }

@@ -106,15 +106,15 @@ pub struct ChatServer {
 }
 
 impl ChatServer {
-    /// Starts the ChatServer on one arbiter and its Writers on another; gives their addresses. `newest_act` is the number
-    /// of the last act in the record when the users' rights were read.
+    /// Starts the ChatServer on one arbiter and its Writers on another; gives their addresses. `latest_acts` are
+    /// those in the record before any user's rights were read.
     pub async fn start_on(
         arbiter: &ArbiterHandle,
         writer_arbiter: &ArbiterHandle,
         store: Arc<Store>,
         bounds: ServerBounds,
         (mirror, epoch): (Mirror, Epoch),
-        newest_act: i64,
+        latest_acts: Vec<i64>,
         stats: Arc<Stats>,
     ) -> (Addr<Self>, Vec<Addr<Writer>>) {
         let writer_arbiter = writer_arbiter.clone();
@@ -144,7 +144,7 @@ impl ChatServer {
                 epoch,
                 recent_bytes: 0,
                 compared: Compared::default(),
-                acts: KnownActs::up_to(newest_act),
+                acts: KnownActs::new(&latest_acts, Instant::now()),
                 makers,
                 _guard,
             }

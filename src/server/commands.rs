@@ -10,7 +10,7 @@ use actix::prelude::*;
 
 use super::{
     chat_server::ChatServer,
-    handle::{Catchup, Create, Join, Open, OpenRoom, Post, Recent},
+    handle::{Catchup, Change, Create, Join, Open, OpenRoom, Post, Presence, Recent},
     messages::{Attach, Audience},
     room::{Entry, Room, RoomCommand, check_name},
 };
@@ -96,8 +96,14 @@ impl ChatServer {
             }
             RoomCommand::Post(post) => self.post(post, ctx),
             RoomCommand::Create(create) => self.create(create, ctx),
-            RoomCommand::Change(change) => self.change(change, ctx),
             RoomCommand::Typing(typing) => self.typing(typing),
+            RoomCommand::Change(Change { ref room, by: ref user, .. })
+            | RoomCommand::Presence(Presence { ref room, ref user, .. })
+                if self.is_doubtful(room, user.right()) =>
+            {
+                self.doubt(command, ctx);
+            }
+            RoomCommand::Change(change) => self.change(change, ctx),
             RoomCommand::Presence(presence) => self.presence(presence),
         }
     }
@@ -124,14 +130,14 @@ impl ChatServer {
     }
 
     fn post(&mut self, post: Post, ctx: &mut Context<Self>) {
-        let (shared, auto_create) = (self.mirror.is_shared(), self.bounds.auto_create);
+        let doubtful = self.is_doubtful(&post.room, (post.user.key, post.admin));
         let Some(room) = self.room_mut(&post.room) else { return };
-        let refused = room.key.is_some() && room.judge((post.user.key, post.admin), auto_create).is_err();
         // What follows a message that waits must not overtake it.
-        if shared && (refused || room.doubts.hold(post.user.key)) {
-            return self.doubt(RoomCommand::Post(post), ctx);
+        if doubtful || room.doubts.hold(post.user.key) {
+            self.doubt(RoomCommand::Post(post), ctx);
+        } else {
+            self.post_now(post, ctx);
         }
-        self.post_now(post, ctx);
     }
 
     /// Judges a message by the rights that are known, and gives it to the writer.

@@ -1,5 +1,5 @@
 //! Refusals that may be out of date: somebody who was let in on another node comes here before this node knows. Where others
-//! may change rooms, a join or a message is refused only after the database was asked whether the room's rights are still
+//! may change rooms, nobody is refused before the database was asked whether the room's rights are still
 //! those that are known. One question at a time for a room; a user's messages keep their order, others' don't wait. Part of the
 //! actor in `chat_server`.
 
@@ -47,6 +47,12 @@ struct Asked {
 }
 
 impl ChatServer {
+    /// Whether somebody is refused by rights that may be out of date.
+    pub(super) fn is_doubtful(&self, name: &RoomName, right: (UserKey, bool)) -> bool {
+        let Some(Entry::Ready(room)) = self.rooms.get(name) else { return false };
+        self.mirror.is_shared() && room.key.is_some() && room.judge(right, self.bounds.auto_create).is_err()
+    }
+
     /// Keeps what is refused by the rights that are known, and asks for newer ones.
     pub(super) fn doubt(&mut self, command: RoomCommand, ctx: &Context<Self>) {
         let (most, name) = (self.bounds.queue, command.room().clone());
@@ -109,6 +115,8 @@ impl Handler<Asked> for ChatServer {
                     match command {
                         RoomCommand::Join(join) => self.join_now(join),
                         RoomCommand::Post(post) => self.post_now(post, ctx),
+                        RoomCommand::Change(change) => self.change(change, ctx),
+                        RoomCommand::Presence(presence) => self.presence(presence),
                         // Nothing else is doubted.
                         other => other.refuse(WireError::internal()),
                     }

@@ -36,11 +36,13 @@ struct Warmed {
 impl ChatServer {
     /// Answers a join, at once where this node surely knows the room's head.
     pub(super) fn join(&mut self, join: Join, ctx: &mut Context<Self>) {
-        let (shared, most, auto_create) = (self.mirror.is_shared(), self.bounds.queue, self.bounds.auto_create);
+        let (shared, most) = (self.mirror.is_shared(), self.bounds.queue);
         let Some(room) = self.room_mut(&join.room) else { return };
         if room.knows_head(shared, join.position.as_ref()) {
-            let refused = room.key.is_some() && room.judge(join.user.right(), auto_create).is_err();
-            return if shared && refused { self.doubt(RoomCommand::Join(join), ctx) } else { self.join_now(join) };
+            return match self.is_doubtful(&join.room, join.user.right()) {
+                true => self.doubt(RoomCommand::Join(join), ctx),
+                false => self.join_now(join),
+            };
         }
         if room.waiting.len() >= most {
             return drop(join.reply.send(Err(WireError::busy())));

@@ -2,7 +2,7 @@
 //! the room's log; one that speaks of rights or a history that this node does not know makes it read the room's row first.
 //! Part of the actor in `chat_server`.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use actix::prelude::*;
 use bytestring::ByteString;
@@ -80,6 +80,8 @@ impl ChatServer {
             None => {}
             // Of which history it is will be known when the row is there.
             Some(Entry::Loading { heard, .. }) => *heard = true,
+            // When they are known, all rooms are compared.
+            Some(Entry::Ready(_)) if self.acts.are_unknown(Instant::now()) => {}
             Some(Entry::Ready(room)) => match room.judge_frame(&log) {
                 FrameUse::Take => {
                     room.unheard = 0;

@@ -7,6 +7,7 @@ use std::{
 };
 
 use actix::prelude::*;
+use futures_util::future::join;
 
 use super::{chat_server::ChatServer, messages::Retain, room::Entry};
 use crate::{
@@ -42,6 +43,8 @@ struct Heads {
 #[derive(Debug, Default)]
 pub struct Compared {
     asking: bool,
+    /// Whether the last answer did not come.
+    failing: bool,
     /// Whether it is to be asked as soon as it can be.
     at_once: bool,
     active: Option<Instant>,
@@ -73,9 +76,15 @@ impl Compared {
         self.asking = true;
     }
 
-    /// It has answered, or failed to.
+    /// It has answered.
     pub fn answered(&mut self) {
+        (self.asking, self.failing) = (false, false);
+    }
+
+    /// It has not answered. Says whether that is new.
+    pub fn failed(&mut self) -> bool {
         self.asking = false;
+        !std::mem::replace(&mut self.failing, true)
     }
 }
 
@@ -106,7 +115,7 @@ impl ChatServer {
 
     /// The database has a room's events up to here.
     pub(super) fn stands_at(&mut self, name: &RoomName, head: Seq, ctx: &mut Context<Self>) {
-        let recent = self.bounds.recent;
+        let (recent, unknown) = (self.bounds.recent, self.acts.are_unknown(Instant::now()));
         match self.room_mut(name) {
             // Nobody saw what came before, and nobody will: whoever comes starts here.
             Some(room) if room.is_unwatched() && head > room.log.head() => {
@@ -114,6 +123,8 @@ impl ChatServer {
                 room.log = RoomLog::new(head, recent);
                 self.recent_bytes = self.recent_bytes.saturating_sub(freed);
             }
+            // Who may still be here is to be known before more is delivered (P8); then all rooms are compared.
+            _ if unknown => {}
             _ => self.apply(name, Input::Head(head), ctx),
         }
     }
@@ -164,7 +175,7 @@ impl ChatServer {
         self.compared.asked();
         let (store, server) = (Arc::clone(&self.store), ctx.address());
         actix::spawn(async move {
-            let (heads, made) = (store.heads(rooms).await, store.rooms_made(unmade).await);
+            let (heads, made) = join(store.heads(rooms), store.rooms_made(unmade)).await;
             #[expect(clippy::disallowed_methods, reason = "one at a time")]
             server.do_send(Heads { heads, made });
         });
@@ -204,7 +215,13 @@ impl Handler<Heads> for ChatServer {
     type Result = ();
 
     fn handle(&mut self, Heads { heads, made }: Heads, ctx: &mut Context<Self>) {
-        self.compared.answered();
+        if let Some(error) = heads.as_ref().err().or(made.as_ref().err())
+            && self.compared.failed()
+        {
+            tracing::warn!(%error, "where rooms stand could not be read: it is asked again");
+        } else if heads.is_ok() && made.is_ok() {
+            self.compared.answered();
+        }
         for (name, head, rights) in heads.unwrap_or_default() {
             let Some(room) = self.room_mut(&name) else { continue };
             if room.is_outdated(rights) {

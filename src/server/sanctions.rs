@@ -1,7 +1,11 @@
 //! Acts of admins on users and sessions: what was done here is felt at once, what another process has done within a second,
 //! since the record of acts in the database is asked for news. Part of the actor in `chat_server`.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix::prelude::*;
 
@@ -15,35 +19,72 @@ use super::{
 use crate::{
     mirror::{Channel, Frame},
     protocol::{UserId, WireError},
-    store::{News, SeenUser, StoreError},
+    store::{News, RECENT_ACTS, SeenUser, StoreError},
 };
 
 /// How often the record is asked.
 pub(super) const NEWS: Duration = Duration::from_millis(500);
-/// Acts that are remembered as known: as many as are asked for again.
-const KNOWN: usize = 1_000;
+/// Without news for so long, this node does not know who may still be here.
+const BLIND: Duration = Duration::from_secs(2);
+/// How long numbers are waited for whose acts are not there: longer than any transaction takes.
+const LATE: Duration = Duration::from_secs(60);
 
-/// Which acts are known: up to a number, and the latest one by one, since they are not committed in their order.
+/// Which acts are known: up to a number, but for those that were not there when it was passed, since acts are not committed in
+/// their order.
 #[derive(Debug)]
 pub(super) struct KnownActs {
     up_to: i64,
-    latest: BTreeSet<i64>,
+    late: BTreeMap<i64, Instant>,
     asking: bool,
+    answered: Instant,
+    catching_up: bool,
 }
 
 impl KnownActs {
-    pub(super) fn up_to(up_to: i64) -> Self {
-        Self { up_to, latest: BTreeSet::new(), asking: false }
+    /// Knows these, newest first, and all before.
+    pub(super) fn new(latest: &[i64], now: Instant) -> Self {
+        let up_to = latest.last().copied().unwrap_or(0);
+        let mut known = Self { up_to, late: BTreeMap::new(), asking: false, answered: now, catching_up: false };
+        for id in latest {
+            known.learn(*id, now);
+        }
+        known
     }
 
     /// Takes note of an act; says whether it is new.
-    fn learn(&mut self, id: i64) -> bool {
-        self.up_to = id.max(self.up_to);
-        let new = self.latest.insert(id);
-        while self.latest.len() > KNOWN {
-            self.latest.pop_first();
+    fn learn(&mut self, id: i64, now: Instant) -> bool {
+        if id <= self.up_to {
+            return self.late.remove(&id).is_some();
         }
-        new
+        let first = id.saturating_sub_unsigned(RECENT_ACTS).max(self.up_to.saturating_add(1));
+        self.late.extend((first..id).map(|missing| (missing, now)));
+        while u64::try_from(self.late.len()).is_ok_and(|late| late > RECENT_ACTS) {
+            self.late.pop_first();
+        }
+        self.up_to = id;
+        true
+    }
+
+    /// Those that may still come.
+    fn late(&mut self, now: Instant) -> Vec<i64> {
+        self.late.retain(|_, since| now.saturating_duration_since(*since) < LATE);
+        self.late.keys().copied().collect()
+    }
+
+    /// The record has answered. Says whether acts are known now that were not. Of what it has after a long time the first
+    /// answer tells, and it is felt by the second.
+    fn answered(&mut self, now: Instant) -> bool {
+        let unknown = self.are_unknown(now);
+        self.catching_up = unknown && !self.catching_up;
+        if !self.catching_up {
+            self.answered = now;
+        }
+        unknown && !self.catching_up
+    }
+
+    /// Whether acts may have been done that this node should have felt.
+    pub(super) fn are_unknown(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.answered) > BLIND
     }
 }
 
@@ -82,9 +123,10 @@ impl ChatServer {
             return;
         }
         self.acts.asking = true;
-        let (store, server, after) = (Arc::clone(&self.store), ctx.address(), self.acts.up_to);
+        let (after, late) = (self.acts.up_to, self.acts.late(Instant::now()));
+        let (store, server) = (Arc::clone(&self.store), ctx.address());
         actix::spawn(async move {
-            let news = store.news(after).await;
+            let news = store.news(after, late).await;
             #[expect(clippy::disallowed_methods, reason = "one at a time")]
             server.do_send(Learned(news));
         });
@@ -154,7 +196,12 @@ impl Handler<Learned> for ChatServer {
     fn handle(&mut self, Learned(news): Learned, ctx: &mut Context<Self>) {
         self.acts.asking = false;
         // Where the database does not answer it is asked again.
-        let new: Vec<_> = news.unwrap_or_default().into_iter().filter(|news| self.acts.learn(news.id)).collect();
+        let Ok(news) = news else { return };
+        let now = Instant::now();
+        if self.acts.answered(now) {
+            self.compare_all(ctx);
+        }
+        let new: Vec<_> = news.into_iter().filter(|news| self.acts.learn(news.id, now)).collect();
         let users: BTreeSet<_> = new.iter().filter_map(|news| news.user.clone()).collect();
         for user in users {
             self.settle_user(user, None, ctx);
@@ -173,10 +220,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn after_a_long_time_without_an_answer_it_takes_two() {
+        let start = Instant::now();
+        let after = |ms| start + Duration::from_millis(ms);
+        let mut acts = KnownActs::new(&[], start);
+        assert!(!acts.answered(after(500)) && !acts.are_unknown(after(2_000)));
+        assert!(acts.are_unknown(after(3_000)) && !acts.answered(after(3_000)) && acts.are_unknown(after(3_000)), "P8");
+        assert!(acts.answered(after(3_500)) && !acts.are_unknown(after(3_500)));
+        assert!(!acts.answered(after(4_000)));
+    }
+
+    #[test]
     fn an_act_that_was_committed_late_is_new() {
-        let mut acts = KnownActs::up_to(5);
-        assert!(acts.learn(7) && acts.learn(6), "6 was committed after 7");
-        assert!(!acts.learn(7) && !acts.learn(6));
-        assert_eq!(acts.up_to, 7);
+        let now = Instant::now();
+        let mut acts = KnownActs::new(&[5, 3, 2], now);
+        assert_eq!((acts.up_to, acts.late(now)), (5, vec![4]));
+        assert!(acts.learn(8, now));
+        assert!(acts.learn(6, now) && acts.learn(4, now), "P8: they were committed after 5 and 8");
+        assert!(!acts.learn(8, now) && !acts.learn(6, now) && !acts.learn(4, now) && !acts.learn(1, now));
+        assert_eq!((acts.up_to, acts.late(now)), (8, vec![7]));
+        assert_eq!(acts.late(now + LATE), [0; 0]);
+        assert!(acts.learn(1_000_000, now) && acts.late(now).len() == 1_000, "P5");
     }
 }

@@ -1,7 +1,6 @@
 //! The record of who did what to whom (`hub_audit`). Each act is written in the transaction that does it, so the record is
-//! also how other processes learn of it: they ask once a second for what is new (`Store::news`).
+//! also how other processes learn of it: they ask twice a second for what is new (`Store::news`).
 
-use chrono::{DateTime, TimeDelta, Utc};
 use entity::audit;
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect,
@@ -102,8 +101,8 @@ pub struct News {
     pub session: Option<String>,
 }
 
-/// Acts are committed in another order than they are numbered: what is not older than this is asked for again.
-const OVERLAP: TimeDelta = TimeDelta::seconds(10);
+/// Acts are committed in another order than they are numbered: so many are looked after.
+pub const RECENT_ACTS: u64 = 1_000;
 
 impl Store {
     /// Acts before a number, newest first; one more than `limit` says that there are more.
@@ -113,20 +112,18 @@ impl Store {
         Ok(rows.into_iter().map(AuditEntry::from).collect())
     }
 
-    /// The newest act's number.
-    pub async fn newest_act(&self) -> Result<i64, StoreError> {
-        Ok(self.audit(None, 1).await?.first().map_or(0, |entry| entry.id))
+    /// The latest acts' numbers, newest first, at most [`RECENT_ACTS`].
+    pub async fn latest_acts(&self) -> Result<Vec<i64>, StoreError> {
+        let find = audit::Entity::find().select_only().column(audit::Column::Id);
+        let find = find.order_by_desc(audit::Column::Id).limit(RECENT_ACTS);
+        self.within(find.into_tuple().all(&self.read)).await
     }
 
-    /// Acts after a number, and the latest before it: an act may be there that was not when its number was passed.
-    pub async fn news(&self, after: i64) -> Result<Vec<News>, StoreError> {
-        // More than are done in the time of the overlap: rows are found by their number alone.
-        const LATE: i64 = 1_000;
+    /// Acts after a number, and those of `late` that are there by now.
+    pub async fn news(&self, after: i64, late: Vec<i64>) -> Result<Vec<News>, StoreError> {
         // Where there are more, the next look goes on from there.
         const AT_ONCE: u64 = 2_000;
-        let since: DateTime<Utc> = super::now().to_utc() - OVERLAP;
-        let late = audit::Column::Id.gt(after.saturating_sub(LATE)).and(audit::Column::At.gte(since));
-        let find = audit::Entity::find().filter(audit::Column::Id.gt(after).or(late));
+        let find = audit::Entity::find().filter(audit::Column::Id.gt(after).or(audit::Column::Id.is_in(late)));
         let find = find.order_by_asc(audit::Column::Id).limit(AT_ONCE);
         let rows = self.within(find.all(&self.read)).await?;
         let news = |row: audit::Model| News {

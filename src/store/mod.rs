@@ -38,7 +38,7 @@ use sea_orm::{
 use tokio::sync::Semaphore;
 
 use at_home::AtHome;
-pub use audit::{AuditEntry, News};
+pub use audit::{AuditEntry, News, RECENT_ACTS};
 pub use bans::BanSummary;
 use connect::Home;
 pub use connect::{OpenError, StoreBounds, owner_of};

@@ -160,6 +160,42 @@ async fn p12_notices_that_are_published_again_are_not_told_again() {
     assert!(told.is_empty(), "P12: told again: {told:?}");
 }
 
+/// Frames of a node that has ended, to one that started after that: it has never heard of it, nor of how far it counted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p11_p12_a_dead_node_s_frames_tell_a_new_one_nothing() {
+    let prefix = unique();
+    let mut attacker = Attacker::beside(Redis::shared(), &prefix).await;
+    let options = prefixed(&Redis::shared().url(), &prefix);
+    let [mut dead, living]: [Hub; 2] = nodes(options.clone()).await;
+    let owner = dead.api("owner");
+    owner.post("/api/rooms", &json!({"name": "club", "kind": "private"}));
+    let mut alice = living.client("alice").await;
+    for _ in 0..3 {
+        owner.put("/api/rooms/club/members/alice", &json!({}));
+        alice.until(|frame| frame["type"] == "member_added").await;
+        owner.delete("/api/rooms/club/members/alice");
+        alice.until(|frame| frame["type"] == "member_removed").await;
+    }
+    dead.kill();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let captured = attacker.captured();
+    let [later]: [Hub; 1] = nodes(options).await;
+    let mut alice = later.client("alice").await;
+    let root = later.admin();
+    for _ in 0..10 {
+        attacker.publish(&captured).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    alice.ask(json!({"type": "ping"})).await;
+    let told: Vec<_> = alice.kept().filter(|frame| frame["type"] != "hello").collect();
+    assert!(told.is_empty(), "P12: told what was said before this node started: {told:?}");
+    let count = || root.get("/api/admin/stats").body["cluster"]["nodes"].as_array().map(Vec::len);
+    until("P11: the two that live", PATIENCE, async || count() == Some(2)).await;
+    // And it does hear the living.
+    assert!(living.api("owner").put("/api/rooms/club/members/alice", &json!({})).status < 300);
+    alice.until(|frame| frame["type"] == "member_added").await;
+}
+
 async fn joined(client: &mut Client) {
     let join = json!({"type": "join", "room": "club"});
     while client.ask(join.clone()).await["type"] != "ok" {}

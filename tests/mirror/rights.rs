@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::{ACROSS, nodes, options, redis_is, until};
-use crate::support::{Api, Client, Hub, PATIENCE, Redis, now, signed, token, unique};
+use crate::support::{Api, Client, Hub, PATIENCE, Postgres, Proxy, Redis, now, signed, token, unique};
 
 const WITHOUT_REDIS: Duration = Duration::from_secs(2);
 
@@ -123,7 +123,7 @@ async fn p7_a_right_that_ends_elsewhere_ends_for_those_who_only_read() {
     until("P7: reading over HTTP on another node ends too", WITHOUT_REDIS, async || status() == 403).await;
 }
 
-/// Whoever is told that they belong to a room now can come in at once, at whichever node they are.
+/// Whoever belongs to a room now can come in and act at once, at whichever node they are.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_member_can_come_in_when_they_are_told() {
     let [here, there]: [Hub; 2] = nodes(options(&Redis::shared().url())).await;
@@ -132,12 +132,86 @@ async fn a_new_member_can_come_in_when_they_are_told() {
     owner.put("/api/rooms/club/members/bob", &json!({}));
     let mut bob = there.client("bob").await;
     enters(&mut bob, "club", ACROSS).await;
-    let mut refused = 0;
+    let mut refused = Vec::new();
     for n in 0..20 {
-        let mut user = there.client(&format!("user{n}")).await;
-        owner.put(&format!("/api/rooms/club/members/user{n}"), &json!({}));
-        user.until(|frame| frame["type"] == "member_added").await;
-        refused += usize::from(user.ask(json!({"type": "join", "room": "club"})).await["type"] != "ok");
+        let (name, member) = (format!("user{n}"), format!("/api/rooms/club/members/user{n}"));
+        let mut user = there.client(&name).await;
+        owner.put(&member, &json!({"role": "moderator"}));
+        let api = there.api(&name);
+        let answers = match n % 4 {
+            0 => api.get("/api/rooms/club/presence"),
+            1 => api.put("/api/rooms/club/members/guest", &json!({})),
+            2 => api.post("/api/rooms/club/messages", &json!({"message": "hi"})),
+            _ => {
+                user.until(|frame| frame["type"] == "member_added").await;
+                let answer = user.ask(json!({"type": "join", "room": "club"})).await;
+                refused.extend((answer["type"] != "ok").then_some(answer));
+                continue;
+            }
+        };
+        refused.extend((answers.status >= 300).then_some(answers.body));
     }
-    assert_eq!(refused, 0, "told that they belong to the room, and refused, of 20");
+    assert!(refused.is_empty(), "belonged to the room, and refused: {refused:?}");
+}
+
+/// Rights change elsewhere while one user says one thing after the other without waiting: what was refused by rights of
+/// before, and is judged again, keeps its place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p3_a_sender_s_order_survives_changes_of_rights() {
+    const SAID: usize = 1_500;
+    let [here, there]: [Hub; 2] = nodes(options(&Redis::shared().url())).await;
+    let owner = here.api("owner");
+    owner.post("/api/rooms", &json!({"name": "club", "kind": "private"}));
+    owner.put("/api/rooms/club/members/alice", &json!({}));
+    let mut alice = there.member("alice", "club").await;
+    let changing = std::thread::spawn(move || {
+        for _ in 0..40 {
+            assert!(owner.put("/api/rooms/club/members/bob", &json!({})).status < 300);
+            assert_eq!(owner.delete("/api/rooms/club/members/bob").status, 204);
+        }
+    });
+    let (mut said, mut next) = (0, 0);
+    while said < SAID || !changing.is_finished() {
+        for _ in 0..25 {
+            alice.send(&json!({"type": "send", "room": "club", "message": said.to_string()})).await;
+            said += 1;
+        }
+        // What they say comes back to them in order.
+        while next < said.saturating_sub(200) {
+            assert_eq!(alice.message().await["message"], next.to_string(), "P3: of {said} that were said");
+            next += 1;
+        }
+    }
+    changing.join().unwrap();
+    for next in next..said {
+        assert_eq!(alice.message().await["message"], next.to_string(), "P3: of {said} that were said");
+    }
+}
+
+/// Only this node's own way to the database is cut: Redis still brings what others say, and nobody can tell to whom.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p8_a_node_that_can_not_know_of_acts_delivers_nothing() {
+    let postgres = Postgres::shared();
+    let proxy = Proxy::before(postgres.port()).await;
+    let options = options(&Redis::shared().url());
+    let behind =
+        options.database_url().replace(&format!(":{}/", postgres.port()), &format!(":{}/", proxy.address.port()));
+    assert_ne!(behind, options.database_url());
+    let [here]: [Hub; 1] = nodes(options.clone()).await;
+    let [there]: [Hub; 1] = nodes(options.set("database.url", behind)).await;
+    let admin = here.admin();
+    let (mut eve, mut bob) = (there.member("eve", "lobby").await, there.member("bob", "lobby").await);
+    let mut speaker = here.member("speaker", "lobby").await;
+    speaker.say("lobby", "for all").await;
+    assert_eq!(json!([eve.message().await["message"], bob.message().await["message"]]), json!(["for all", "for all"]));
+    proxy.cut(true);
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    assert_eq!(admin.post("/api/admin/users/eve/disable", &json!({})).status, 200);
+    speaker.say("lobby", "not for eve").await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    proxy.cut(false);
+    assert_eq!(bob.message().await["message"], "not for eve", "P9: it goes on when the database answers");
+    assert_eq!(eve.closed().await.map(|closed| closed.code), Some(4501), "P8");
+    let seen: Vec<_> = eve.kept().filter(|frame| frame["message"] == "not for eve").collect();
+    assert!(seen.is_empty(), "P8: sent after she was disabled: {seen:?}");
 }

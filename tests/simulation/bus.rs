@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, rc::Rc, time::Duration};
 
 use bytestring::ByteString;
 use hubbub::{
-    mirror::{BEAT, Channel, Frame, LogFrame, Seal},
+    mirror::{BEAT, Beat, Channel, Frame, LogFrame, Seal},
     protocol::NodeId,
     room::Numbered,
 };
@@ -161,8 +161,10 @@ impl World {
     }
 
     fn beat(&mut self, node: usize) {
-        let count = self.nodes[node].link.beat();
-        self.publish(node, Channel::All, Frame::Beat { count, stopping: false, report: None });
+        let now = self.link_time(node);
+        let place = &mut self.nodes[node];
+        let (count, heard_of) = (place.link.beat(), place.others.heard_of(now));
+        self.publish(node, Channel::All, Frame::Beat { count, heard_of, stopping: false, report: None });
     }
 
     pub fn look(&mut self, node: usize) {
@@ -300,7 +302,12 @@ impl World {
                 };
                 self.heard_log(node, room, log);
             }
-            Frame::Beat { count, stopping, report } => place.others.hear(from, count, stopping, report, now),
+            Frame::Beat { count, heard_of, stopping, report } => {
+                let knows_us = heard_of.contains(&place.id);
+                if place.others.hear(from, Beat { count, knows_us, stopping, report }, now) {
+                    self.beat(node);
+                }
+            }
             _ => {}
         }
     }
