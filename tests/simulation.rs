@@ -23,6 +23,7 @@
 //! - `RoomLog` never fetches a hole: "P9 … two seconds after"; delivers what is ahead: "P4 … was reset for"; repeats: "P3 node
 //!   … delivers"; forgets that a read failed: "P9 at the end"; ignores heads: "P9 … without a bus"; memory one off: "P4 … was
 //!   reset for"; nothing bounds what is ahead: "P5"
+//! - `RoomLog` takes what is newer than it knows of: "P7 … from after it was removed"
 //! - `Seal` opens what it does not verify, or what is of another channel: "P12 phantom"
 //! - `Link` never deaf, or deaf although it beats: "P11 at the end"; a lease that never ends: "P11 at the end"
 //! - `Outbox` without bounds, or `Outgoing`: "P5"; `Outbox` forgets what was missed: "P9"; who was removed: "P9 at the end"

@@ -1,7 +1,8 @@
 //! Somebody got into Redis and knows its protocol, but not the hub's key. P12: whatever they publish, nobody sees anything
 //! twice, out of order or in another room; what is not sealed is counted, and everything flows on.
 //!
-//! Seen to fail with the hub broken so (scripts/mutants): seals not looked at (P12: what the attacker says is delivered).
+//! Seen to fail with the hub broken so (scripts/mutants): seals not looked at (P12: what the attacker says is delivered);
+//! nodes believed that never heard of this one (P11, P12: ghosts are there, and tell what was told).
 
 use std::{
     sync::{Arc, Mutex},

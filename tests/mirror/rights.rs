@@ -1,7 +1,8 @@
 //! P7, P8 between nodes: whoever lost a right by an act at one node is out at all others within a second, with Redis away
 //! within two; and with Redis sees nothing at all that was sent after the act was answered.
 //!
-//! Seen to fail with the hub broken so (scripts/mutants): revisions of rights of other nodes not looked at (P7: it stays).
+//! Seen to fail with the hub broken so (scripts/mutants): revisions of rights of other nodes not looked at (P7: it stays);
+//! messages judged again before those of before them are back (P3: another order); without news of acts it goes on (P8).
 
 use std::time::{Duration, Instant};
 
