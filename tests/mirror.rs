@@ -208,8 +208,7 @@ async fn read(mut client: Client, mut ends: watch::Receiver<Option<i64>>) -> See
     loop {
         let has = seen.last().map_or(0, |(seq, ..)| *seq);
         let end = *ends.borrow_and_update();
-        // Less than a client's own patience, whose failing names no promise.
-        let wait = if end.is_some_and(|end| has >= end) { LONGER } else { PATIENCE / 2 };
+        let wait = if end.is_some_and(|end| has >= end) { LONGER } else { PATIENCE };
         tokio::select! {
             event = client.message() => {
                 let value = event["message"].as_str().unwrap().to_owned();
