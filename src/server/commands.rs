@@ -156,6 +156,11 @@ impl ChatServer {
         }
         let Some(key) = room.key else { return self.make_room_for(post, ctx) };
         let rights = room.rights;
+        if room.with_writer > 0 && room.given_by < rights {
+            // What the writer has may be refused, and came before.
+            (room.held, room.held_until_settled) = (Some(vec![post]), true);
+            return;
+        }
         if self.stats.writer_queue.get() >= bounds.writer_queue {
             return drop(post.reply.send(Err(WireError::busy())));
         }
@@ -169,7 +174,7 @@ impl ChatServer {
             return drop(append.reply.send(Err(WireError::busy())));
         }
         if let Some(room) = self.room_mut(&name) {
-            room.with_writer = room.with_writer.saturating_add(1);
+            (room.with_writer, room.given_by) = (room.with_writer.saturating_add(1), rights);
         }
     }
 

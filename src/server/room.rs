@@ -112,12 +112,13 @@ pub struct Room {
     attached: Vec<u32>,
     /// Who said lately that they are typing.
     typing: HashMap<UserKey, Instant>,
-    /// Messages that wait for the row to be made or read again.
+    /// Messages that wait for the row to be made or read again, or for the writer.
     pub(super) held: Option<Vec<Post>>,
-    /// Whether the row was read that they wait for, and the writer has others yet.
+    /// Whether they wait for the writer alone, which has others of before them yet.
     pub(super) held_until_settled: bool,
-    /// Messages that the writer has.
+    /// Messages that the writer has, and the revision of the rights by which they were judged.
     pub(super) with_writer: usize,
+    pub(super) given_by: i64,
     pub(super) used: Instant,
     /// What is refused by the rights that are known.
     pub(super) doubts: Doubts,
@@ -153,6 +154,7 @@ impl Room {
             held: None,
             held_until_settled: false,
             with_writer: 0,
+            given_by: 0,
             used: Instant::now(),
             doubts: Doubts::default(),
             followed: false,
