@@ -1,5 +1,6 @@
 //! What comes from Redis: opened, sorted, and handed to the ChatServer in batches. What waits for it is bounded by
-//! `limits.mirror_queue` and `mirror_queue_bytes`; what does not fit is dropped, and heads are compared instead. Part of the actor in `subscriber`.
+//! `limits.mirror_queue` and `mirror_queue_bytes`; what does not fit is dropped, what may be lost first, and heads are compared
+//! instead. Part of the actor in `subscriber`.
 
 use std::collections::HashMap;
 

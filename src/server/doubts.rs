@@ -1,7 +1,7 @@
 //! Refusals that may be out of date: somebody who was let in on another node comes here before this node knows. Where others
-//! may change rooms, nobody is refused before the database was asked whether the room's rights are still
-//! those that are known. One question at a time for a room; a user's messages keep their order, others' don't wait. Part of the
-//! actor in `chat_server`.
+//! may change rooms, nobody is refused a join, a message, a change or the presence before the database was asked whether the
+//! room's rights are still those that are known. One question at a time for a room; a user's messages keep their order,
+//! others' don't wait. Part of the actor in `chat_server`.
 
 use std::{mem, sync::Arc};
 

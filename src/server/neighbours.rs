@@ -1,5 +1,6 @@
 //! What other nodes tell, and telling them. A frame of a room's log goes the same way as what this node commits, through
-//! the room's log; one that speaks of rights or a history that this node does not know makes it read the room's row first.
+//! the room's log; one that speaks of rights that this node does not know makes it read the room's row first, and one of another
+//! history is dropped.
 //! Part of the actor in `chat_server`.
 
 use std::{sync::Arc, time::Instant};
