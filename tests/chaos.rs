@@ -15,16 +15,32 @@
 
 #[path = "chaos/cluster.rs"]
 mod cluster;
+#[path = "chaos/disk.rs"]
+mod disk;
+#[path = "chaos/fault.rs"]
+mod fault;
+#[path = "chaos/firewall.rs"]
+mod firewall;
+#[path = "chaos/ground.rs"]
+mod ground;
 #[path = "chaos/history.rs"]
 mod history;
+#[path = "chaos/hostile.rs"]
+mod hostile;
 #[path = "chaos/load.rs"]
 mod load;
+#[path = "chaos/matrix.rs"]
+mod matrix;
 #[path = "chaos/member.rs"]
 mod member;
 #[path = "chaos/nemesis.rs"]
 mod nemesis;
 #[path = "chaos/net.rs"]
 mod net;
+#[path = "chaos/process.rs"]
+mod process;
+#[path = "chaos/proxy.rs"]
+mod proxy;
 #[path = "chaos/report.rs"]
 mod report;
 #[path = "chaos/scenario.rs"]
@@ -45,7 +61,8 @@ use std::{fs, path::PathBuf, process::ExitCode, sync::Arc};
 use clap::Parser;
 
 use cluster::Cluster;
-use scenario::{Lift, Outcome, SCENARIOS, Scenario, Settings, compare};
+use matrix::{SCENARIOS, Scenario};
+use scenario::{Lift, Outcome, Settings, compare};
 
 /// Real faults on a real cluster, and everything that was sent, acked, seen and stored held against each other.
 #[derive(Parser)]
@@ -64,9 +81,9 @@ struct Arguments {
     /// Members of each room.
     #[arg(long, default_value_t = 6)]
     members: usize,
-    /// Connections of storm and drain.
-    #[arg(long, default_value_t = 2_000)]
-    connections: usize,
+    /// Connections of storms and drain.
+    #[arg(long)]
+    connections: Option<usize>,
     /// Keeps histories and logs in this folder, whatever comes of it.
     #[arg(long)]
     keep: Option<PathBuf>,
@@ -81,6 +98,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    disk::in_namespace();
     drop(rlimit::increase_nofile_limit(u64::MAX));
     let (mut passed, failed) = selfcheck::run();
     println!("self-checks: {passed} passed, {} failed", failed.len());
@@ -96,11 +114,11 @@ fn main() -> ExitCode {
         fs::create_dir_all(&folder).unwrap();
         let folder = folder.canonicalize().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        let good = runtime.block_on(async {
+        let good = tokio::task::LocalSet::new().block_on(&runtime, async {
             tokio::select! {
                 good = run_all(&chosen, &arguments, folder.clone()) => good,
                 _ = tokio::signal::ctrl_c() => {
-                    nemesis::lift();
+                    firewall::lift();
                     Vec::new()
                 }
             }
@@ -148,10 +166,13 @@ async fn run_all(chosen: &[&'static Scenario], arguments: &Arguments, folder: Pa
     };
     let (mut cluster, mut calm, mut good): (Option<Arc<Cluster>>, Option<Outcome>, _) = (None, None, Vec::new());
     for (turn, scenario) in chosen.iter().copied().enumerate() {
-        let up = cluster.take().unwrap_or_else(|| Arc::new(Cluster::up(&folder.join(format!("cluster-{turn}")))));
+        let (shape, alone) = (scenario.ground.shape(), scenario.ground.is_alone());
+        cluster = cluster.filter(|cluster| cluster.shape == shape && !alone);
+        let up =
+            cluster.take().unwrap_or_else(|| Arc::new(Cluster::up(&folder.join(format!("cluster-{turn}")), shape)));
         let (here, settings, histories) = (Arc::clone(&up), settings.clone(), folder.clone());
         // A panic of the checker's own, such as a part that does not come back, fails this scenario alone.
-        let run = tokio::spawn(async move {
+        let run = tokio::task::spawn_local(async move {
             let _lift = Lift;
             scenario.run(&here, &settings, &histories, turn).await
         });
@@ -164,7 +185,7 @@ async fn run_all(chosen: &[&'static Scenario], arguments: &Arguments, folder: Pa
                 report::print(&outcome);
                 good.push(outcome.passed());
                 if outcome.passed() {
-                    cluster = Some(up);
+                    cluster = Some(up).filter(|_| !alone);
                     if arguments.keep.is_none() {
                         drop(fs::remove_file(&outcome.history));
                     }

@@ -24,7 +24,7 @@ use std::{
 use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinSet};
 
-use crate::support::{Answer, Api, Client, History, Hub, HubOptions, PATIENCE, Postgres, Redis, unique};
+use crate::support::{Answer, Api, Client, History, Hub, HubOptions, PATIENCE, Postgres, Redis, unique, until};
 
 /// How long anything may take from one node to another, with Redis or without.
 const ACROSS: Duration = Duration::from_secs(1);
@@ -67,16 +67,6 @@ async fn redis_is(hub: &Hub, state: &str, within: Duration) -> Duration {
         assert!(start.elapsed() < within, "P9: redis is not {state} after {within:?}: {}", ready.body);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-}
-
-/// Looks again and again until something holds; gives how long that took.
-async fn until(what: &str, within: Duration, mut holds: impl AsyncFnMut() -> bool) -> Duration {
-    let start = Instant::now();
-    while !holds().await {
-        assert!(start.elapsed() < within, "{what}: not within {within:?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    start.elapsed()
 }
 
 /// The median; what a machine that is busy with other things does to a few doesn't show.

@@ -148,13 +148,16 @@ impl Session {
     }
 
     fn read(&mut self, room: RoomName, generation: u64, after: Seq, ctx: &mut Ctx) {
-        let (server, store, name) = (Rc::clone(&self.server), Arc::clone(&self.worker.store), room.clone());
+        let (server, worker, name) = (Rc::clone(&self.server), self.worker.clone(), room.clone());
         let Some(user) = self.signed_in().map(|signed_in| Arc::clone(&signed_in.user)) else { return };
         let read = async move {
             let recent = server.catch_up(user, name.clone(), after).await?;
             match (recent.memory, recent.key) {
                 (Memory::Events(events), _) => Ok(events),
-                (Memory::NotHere, Some(key)) => Ok(store.read_after(key, &name, after).await?.to_vec()),
+                (Memory::NotHere, Some(key)) => {
+                    worker.stats.pages_read.add(1);
+                    Ok(worker.store.read_after(key, &name, after).await?.to_vec())
+                }
                 (Memory::NotHere, None) => Ok(Vec::new()),
             }
         };

@@ -68,6 +68,8 @@ pub struct Stats {
     pub lagging: Gauge,
     /// Sessions that fell behind and were made to catch up, so far.
     pub lagged: Counter,
+    /// Pages of events read from the database, for sessions that catch up and for holes, so far.
+    pub pages_read: Counter,
     /// Sockets shut from outside, since their clients took too little, so far.
     pub evicted: Counter,
     /// Messages stored, so far.
@@ -111,6 +113,7 @@ impl Stats {
             bus_dropped: Counter::default(),
             lagging: Gauge::default(),
             lagged: Counter::default(),
+            pages_read: Counter::default(),
             evicted: Counter::default(),
             stored: Counter::default(),
             delivered: Counter::default(),

@@ -89,6 +89,7 @@ impl Stats {
             ("messages_stored", "Messages stored", &self.stored),
             ("deliveries", "Events given to sessions", &self.delivered),
             ("sessions_lagged", "Times that a session fell behind and caught up", &self.lagged),
+            ("pages_read", "Pages of events read from the database, not from memory", &self.pages_read),
             ("bus_received", "Frames from Redis that this hub has sealed", &self.bus_received),
             ("bus_refused", "Frames from Redis that this hub has not sealed, or can't read", &self.bus_refused),
             ("bus_dropped", "Frames without a place or a Redis; others read the database", &self.bus_dropped),

@@ -1,5 +1,5 @@
 //! The cluster under test: scripts/cluster, held by a pipe so that it ends with this process, however that ends; its parts by
-//! name; and what is read past it (a process's memory, the database).
+//! name; the settings of its nodes; and what is read past it (processes, numbers, the database).
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,18 +15,34 @@ use super::{
     net::Network,
     verdict::{Message, Stored},
 };
-use crate::support::Database;
+use crate::support::{Database, unique};
 
 /// A part that takes longer to come back is broken.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What stands on the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// Three hubs on PostgreSQL and Redis.
+    Three,
+    /// One hub on SQLite.
+    Sqlite,
+}
+
 pub struct Cluster {
+    pub shape: Shape,
     folder: PathBuf,
     settings: HashMap<String, String>,
     child: Mutex<Child>,
+    /// Another database than the cluster's own.
+    database: Mutex<Option<String>>,
+    metrics_token: String,
     pub network: Arc<Network>,
     pub nodes: usize,
 }
+
+/// What one node says of itself, by the metric's name, with its labels where it has some.
+pub type Numbers = HashMap<String, f64>;
 
 /// Nothing that a test's client does is too much.
 const UNLIMITED: &[(&str, &str)] = &[
@@ -45,8 +61,13 @@ const UNLIMITED: &[(&str, &str)] = &[
 
 impl Cluster {
     /// Starts one in this folder, which is made.
-    pub fn up(folder: &Path) -> Self {
+    pub fn up(folder: &Path, shape: Shape) -> Self {
         let mut command = Self::command(folder, &["up", "--debug", "--until-eof"]);
+        if shape == Shape::Sqlite {
+            command.arg("--sqlite");
+        }
+        let metrics_token = unique();
+        command.env("HUBBUB__SERVER__METRICS_TOKEN", &metrics_token);
         command.envs(UNLIMITED.iter().map(|(key, value)| (format!("HUBBUB__LIMITS__{key}"), value)));
         // Beside its folder: it takes only one that is its own, and clears that up at the end, but for its logs.
         let said = folder.with_extension("log");
@@ -68,7 +89,8 @@ impl Cluster {
         let ports: Vec<_> = (1..=nodes).map(|node| port(&format!("NODE{node}_PORT"))).collect();
         let authority = PathBuf::from(setting("CA_FILE"));
         let network = Arc::new(Network::new(port("NGINX_PORT"), &ports, &authority, &setting("AUTH_SECRET")));
-        Self { folder: folder.to_owned(), settings, child: Mutex::new(child), network, nodes }
+        let (folder, child, database) = (folder.to_owned(), Mutex::new(child), Mutex::new(None));
+        Self { shape, folder, settings, child, database, metrics_token, network, nodes }
     }
 
     fn command(folder: &Path, words: &[&str]) -> Command {
@@ -83,6 +105,47 @@ impl Cluster {
 
     pub fn setting(&self, key: &str) -> &str {
         self.settings.get(key).unwrap_or_else(|| panic!("cluster.env has no {key}"))
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Settings for one node, from its next start on; lines `KEY=value`.
+    pub fn set_node(&self, node: usize, lines: &[String]) {
+        let file = self.folder.join(format!("node{node}.env"));
+        if lines.is_empty() {
+            drop(fs::remove_file(file));
+        } else {
+            fs::write(file, lines.join("\n")).unwrap();
+        }
+    }
+
+    /// All nodes start again, with settings of their own beside the cluster's.
+    pub async fn restart_with(&self, lines: impl Fn(usize) -> Vec<String>) {
+        for node in 1..=self.nodes {
+            self.set_node(node, &lines(node));
+            self.tell("restart", &format!("node{node}")).await;
+        }
+        self.healed().await;
+    }
+
+    /// The database is elsewhere from now on, or where it was.
+    pub fn database_is_at(&self, url: Option<String>) {
+        *self.database.lock().unwrap_or_else(PoisonError::into_inner) = url;
+    }
+
+    pub fn database_url(&self) -> String {
+        let other = self.database.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        other.unwrap_or_else(|| self.setting("DATABASE_URL").to_owned())
+    }
+
+    /// Runs SQL as PostgreSQL's administrator, and gives what it says.
+    pub fn sql(&self, sql: &str) -> String {
+        let url = format!("postgres://administrator@127.0.0.1:{}/hubbub", self.setting("POSTGRES_PORT"));
+        let output = Command::new("psql").args(["-qAtX", "-v", "ON_ERROR_STOP=1", "-c", sql, &url]).output().unwrap();
+        assert!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
     /// start, stop, kill, pause, resume or restart a part. Returns when that is done.
@@ -116,6 +179,24 @@ impl Cluster {
         assert!(ended.is_none(), "somebody has ended the cluster: {ended:?}");
     }
 
+    /// The process of a part, which may have ended.
+    pub fn pid(&self, part: &str) -> u32 {
+        let file = self.folder.join(format!("{part}.pid"));
+        let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        text.trim().parse().unwrap()
+    }
+
+    /// Whether a node's process is there, and no dead one that nobody has buried.
+    pub fn runs(&self, node: usize) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid(&format!("node{node}"))));
+        stat.is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X'])))
+    }
+
+    /// What a part has said so far.
+    pub fn log(&self, part: &str) -> String {
+        fs::read_to_string(self.folder.join(format!("{part}.log"))).unwrap_or_default()
+    }
+
     /// Bytes of memory of each node's process that runs now.
     pub fn memory(&self) -> BTreeMap<usize, u64> {
         let resident = |node: &usize| {
@@ -127,9 +208,22 @@ impl Cluster {
         (1..=self.nodes).filter_map(|node| resident(&node)).collect()
     }
 
+    /// What each node counts, from node 1 on; nothing of one that does not answer.
+    pub async fn numbers(&self) -> Vec<Numbers> {
+        let (network, token, nodes) = (Arc::clone(&self.network), self.metrics_token.clone(), self.nodes);
+        let ask = move || (0..nodes).map(|node| network.get(node, "/metrics", &token)).collect::<Vec<_>>();
+        let texts = tokio::task::spawn_blocking(ask).await.unwrap();
+        let line = |line: &str| {
+            let (name, value) = line.rsplit_once(' ').filter(|_| !line.starts_with('#'))?;
+            Some((name.to_owned(), value.parse().ok()?))
+        };
+        let numbers = |text: String| text.lines().filter_map(line).collect();
+        texts.into_iter().map(|answer| answer.map(|(_, text)| numbers(text)).unwrap_or_default()).collect()
+    }
+
     /// What is stored in these rooms.
     pub async fn stored(&self, rooms: impl Iterator<Item = &str>) -> Stored {
-        let database = Database::open(self.setting("DATABASE_URL")).await;
+        let database = Database::open(&self.database_url()).await;
         let mut stored = Stored::new();
         for room in rooms {
             let rows = database.messages(room).await;
@@ -137,6 +231,13 @@ impl Cluster {
             stored.insert(room.to_owned(), messages.collect());
         }
         stored
+    }
+
+    /// Messages whose time is before that of the one before, which no clock may do.
+    pub async fn back_in_time(&self) -> i64 {
+        let earlier = "SELECT created_at < lag(created_at) OVER (PARTITION BY room_id ORDER BY seq) AS earlier FROM hub_message";
+        let database = Database::open(&self.database_url()).await;
+        database.number(&format!("SELECT count(*) FROM ({earlier}) AS times WHERE earlier")).await
     }
 }
 

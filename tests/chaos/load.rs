@@ -43,6 +43,8 @@ pub enum Ways {
     /// Half of them over the balancer, half straight to nodes; in every second room to others than the writers'.
     Mixed,
     Balancer,
+    /// All straight to nodes, each room's to all of them.
+    Spread,
     /// All on one node.
     Node(usize),
 }
@@ -182,12 +184,11 @@ impl Load {
         // The node of the room's writers; where the members keep to others, they do so from the next one on.
         let home = match plan.ways {
             Ways::Node(node) => (node + 1) % nodes,
-            Ways::Mixed | Ways::Balancer => number % nodes,
+            Ways::Mixed | Ways::Balancer | Ways::Spread => number % nodes,
         };
         for n in 0..plan.writers {
-            let through_balancer = plan.ways != Ways::Mixed || n % 3 == 2;
+            let through_balancer = plan.ways == Ways::Balancer || plan.ways == Ways::Mixed && n % 3 == 2;
             let route = if through_balancer { Route::Balancer } else { Route::Node(home) };
-            let route = if matches!(plan.ways, Ways::Node(_)) { Route::Node(home) } else { route };
             let writer = Writer {
                 name: format!("{}.w{n}", room.name).into(),
                 room: Arc::clone(&room),
@@ -203,6 +204,7 @@ impl Load {
             let route = match plan.ways {
                 Ways::Balancer => Route::Balancer,
                 Ways::Node(node) => Route::Node(node),
+                Ways::Spread => Route::Node((home + n) % nodes),
                 Ways::Mixed if n % 2 == 0 => Route::Balancer,
                 Ways::Mixed if nodes > 1 && apart == 1 => Route::Node((home + 1 + (n / 2) % (nodes - 1)) % nodes),
                 Ways::Mixed => Route::Node((home + n / 2) % nodes),

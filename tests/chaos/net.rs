@@ -178,10 +178,21 @@ impl Network {
         Ok((answer.status().as_u16(), serde_json::from_str(&text).unwrap_or(Value::String(text))))
     }
 
+    /// What one node answers to a GET: status and body, or why there is no answer. Blocks.
+    pub fn get(&self, node: usize, path: &str, token: &str) -> Result<(u16, String), String> {
+        let request = self.agent.get(format!("http://{}{path}", self.nodes[node]));
+        let answer = request.header("Authorization", format!("Bearer {token}")).call();
+        let mut answer = answer.map_err(|error| error.to_string())?;
+        Ok((answer.status().as_u16(), answer.body_mut().read_to_string().map_err(|error| error.to_string())?))
+    }
+
     /// Whether this node says that it is ready. Blocks.
     pub fn is_ready(&self, node: usize) -> bool {
-        let answer = self.agent.get(format!("http://{}/health/ready", self.nodes[node])).call();
-        answer.is_ok_and(|answer| answer.status().as_u16() == 200)
+        self.get(node, "/health/ready", "").is_ok_and(|(status, _)| status == 200)
+    }
+
+    pub fn node(&self, node: usize) -> SocketAddr {
+        self.nodes[node]
     }
 }
 

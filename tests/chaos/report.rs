@@ -50,6 +50,14 @@ pub fn print(outcome: &Outcome) {
         let losses: Vec<_> = times.losses.iter().map(|(code, count)| format!("{count} by {code}")).collect();
         line("connections lost", &losses.join(", "));
     }
+    if !times.refusals.is_empty() {
+        let refusals: Vec<_> = times.refusals.iter().map(|(code, count)| format!("{count} by {code}")).collect();
+        line("tries without an ack", &refusals.join(", "));
+    }
+    if !outcome.counted.is_empty() {
+        let counted = outcome.counted.iter().map(|(name, count)| format!("{} {count}", name.trim_start_matches("hubbub_")));
+        line("counted by the nodes", &counted.collect::<Vec<_>>().join(", "));
+    }
     if let (Some(to_heal), Some((begin, end))) = (times.to_heal, times.fault) {
         line("time to heal", &format!("{}, after a fault of {}", millis(to_heal), millis(end - begin)));
     }
@@ -57,9 +65,10 @@ pub fn print(outcome: &Outcome) {
         outcome.memory.iter().map(|(node, bytes)| format!("node{node} {} MiB", bytes / 1_048_576)).collect();
     line("memory at most", &memory.join(", "));
     for bound in &outcome.bounds {
-        let is = bound.is.map_or("not measured".to_owned(), millis);
+        let shown = |value: u64| if bound.is_time { millis(value) } else { value.to_string() };
+        let is = bound.is.map_or("not measured".to_owned(), shown);
         let kept = if bound.holds() { "kept" } else { "BROKEN" };
-        line("bound", &format!("{}: {is}, at most {}: {kept}", bound.what, millis(bound.most)));
+        line("bound", &format!("{}: {is}, at most {}: {kept}", bound.what, shown(bound.most)));
     }
     for failure in &outcome.failures {
         line("FAILURE", failure);

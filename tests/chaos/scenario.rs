@@ -1,5 +1,5 @@
-//! The scenarios: which load, which faults, which bounds on the times. Each goes through the same phases: everybody comes in,
-//! load alone, faults under load, healed, drained, judged against the database.
+//! One scenario's run. Each goes through the same phases: everybody comes in, load alone, faults under load, healed, drained,
+//! judged against the database, and its bounds held against the times.
 
 use std::{
     collections::BTreeMap,
@@ -12,11 +12,13 @@ use rand::{SeedableRng, rngs::StdRng};
 use tokio::time::{sleep, sleep_until};
 
 use super::{
-    cluster::Cluster,
+    cluster::{Cluster, Numbers},
+    firewall,
     history::{Event, Kind, Op, Recorder},
     load::{Load, Plan, Stage, Ways},
-    nemesis::{Fault, Nemesis, lift},
-    times::Times,
+    matrix::{Crowd, Harm, Limit, Scenario},
+    nemesis::Nemesis,
+    times::{Spread, Times, millis},
     verdict::{Verdict, judge},
 };
 
@@ -24,62 +26,8 @@ use super::{
 const CALM: Duration = Duration::from_secs(4);
 /// From the end of the load until everybody has everything.
 const DRAIN: Duration = Duration::from_secs(30);
-
-/// What happens under load.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Harm {
-    None,
-    One(Fault),
-    /// From before the first message until after the last.
-    Throughout(Fault),
-    Mix,
-}
-
-pub struct Scenario {
-    pub name: &'static str,
-    pub what: &'static str,
-    /// Whether CI runs it.
-    pub ci: bool,
-    harm: Harm,
-    /// How long the faults last, unless the command says.
-    seconds: u64,
-    /// Many connections in many rooms instead of a few busy ones; and which way they come.
-    crowd: Option<Ways>,
-}
-
-const fn scenario(name: &'static str, harm: Harm, seconds: u64, what: &'static str) -> Scenario {
-    Scenario { name, what, ci: false, harm, seconds, crowd: None }
-}
-
-const fn ci(scenario: Scenario) -> Scenario {
-    Scenario { ci: true, ..scenario }
-}
-
-const fn crowd(scenario: Scenario, ways: Ways) -> Scenario {
-    Scenario { crowd: Some(ways), ..scenario }
-}
-
-pub const SCENARIOS: &[Scenario] = &[
-    scenario("calm", Harm::None, 10, "no fault"),
-    ci(scenario("node-kill", Harm::One(Fault::NodeKill(1)), 6, "kill -9 of a node, started again after a while")),
-    scenario("node-pause", Harm::One(Fault::NodePause(1)), 10, "a node stands still and goes on"),
-    ci(scenario("redis-kill", Harm::One(Fault::RedisKill), 6, "kill -9 of Redis, started again empty")),
-    scenario("redis-pause", Harm::One(Fault::RedisPause), 15, "Redis stands still and goes on"),
-    scenario("redis-blackhole", Harm::One(Fault::RedisBlackhole), 15, "nothing goes to or from Redis"),
-    scenario("redis-away", Harm::Throughout(Fault::RedisKill), 10, "no Redis from the first message to the last"),
-    ci(scenario("postgres-restart", Harm::One(Fault::PostgresRestart), 6, "PostgreSQL is restarted")),
-    scenario("connections-cut", Harm::One(Fault::ConnectionsCut), 6, "every connection over the balancer is cut"),
-    ci(scenario("rolling-restart", Harm::One(Fault::RollingRestart), 6, "one node after the other is restarted")),
-    crowd(
-        scenario("storm", Harm::One(Fault::NodeKill(1)), 10, "kill -9 of a node with a third of all connections"),
-        Ways::Balancer,
-    ),
-    crowd(
-        scenario("drain", Harm::One(Fault::NodeStop(1)), 5, "SIGTERM to the node that has all connections"),
-        Ways::Node(0),
-    ),
-    scenario("mix", Harm::Mix, 60, "random faults together, in periods of 10 s"),
-];
+/// `limits.handshakes_per_second` and `limits.handshakes_burst`: what a node takes in a second at the most.
+const ADMISSION: u64 = 1_000 + 2_000;
 
 /// What the command says of all scenarios.
 #[derive(Clone)]
@@ -87,14 +35,15 @@ pub struct Settings {
     pub seed: u64,
     pub seconds: Option<u64>,
     pub members: usize,
-    pub connections: usize,
+    pub connections: Option<usize>,
 }
 
-/// A time that was to be kept.
+/// What was to be kept: a time in microseconds, or a count.
 pub struct Bound {
     pub what: String,
     pub is: Option<u64>,
     pub most: u64,
+    pub is_time: bool,
 }
 
 impl Bound {
@@ -114,6 +63,8 @@ pub struct Outcome {
     /// The highest seen of each node, bytes.
     pub memory: BTreeMap<usize, u64>,
     pub notes: Vec<String>,
+    /// What the nodes counted from before the fault to the end.
+    pub counted: BTreeMap<String, u64>,
     /// Panics, and counts that are wrong and no anomaly of the history.
     pub failures: Vec<String>,
     pub history: PathBuf,
@@ -126,10 +77,6 @@ impl Outcome {
 }
 
 impl Scenario {
-    pub fn named(name: &str) -> Option<&'static Self> {
-        SCENARIOS.iter().find(|scenario| scenario.name == name)
-    }
-
     fn plan(&self, settings: &Settings) -> Plan {
         let (seed, name) = (settings.seed, format!("{}-{:x}", self.name, settings.seed));
         let plan = Plan {
@@ -143,10 +90,11 @@ impl Scenario {
             lively: true,
         };
         match self.crowd {
-            None => plan,
-            Some(ways) => {
+            Crowd::Lively => plan,
+            Crowd::Apart => Plan { ways: Ways::Node(0), lively: false, ..plan },
+            Crowd::Many(ways, connections) => {
                 let (members, writers, rate) = (20, 1, 0.5);
-                let rooms = settings.connections.div_ceil(members);
+                let rooms = settings.connections.unwrap_or(connections).div_ceil(members);
                 Plan { rooms, members, writers, rate, ways, lively: false, ..plan }
             }
         }
@@ -165,7 +113,8 @@ impl Scenario {
         plan.name = format!("{}-{turn}", plan.name);
         let history = folder.join(format!("history-{turn}-{}.ndjson", self.name));
         let recorder = Recorder::new(&history);
-        let nemesis = Nemesis::new(cluster, recorder.clone());
+        let laid = self.ground.lay(cluster).await;
+        let nemesis = Nemesis::new(cluster, &laid, recorder.clone(), format!("{}.r0", plan.name));
         let phase = |name: &str| recorder.record(Event::new(&"run".into(), Kind::Info, Op::Phase).code(name));
         let (peaks, mut notes, mut failures) = (Mutex::new(BTreeMap::new()), Vec::new(), Vec::new());
         let start = Instant::now();
@@ -173,6 +122,7 @@ impl Scenario {
         let mut load = Load::open(network, recorder.clone(), &plan).await?;
         let all = plan.rooms * (plan.members + plan.writers);
         notes.push(format!("{all} clients came in within {:.1} s", start.elapsed().as_secs_f64()));
+        let mut before = Vec::new();
         let faults = async {
             if let Harm::Throughout(fault) = self.harm {
                 nemesis.harm(fault).await;
@@ -180,6 +130,7 @@ impl Scenario {
             phase("load");
             load.enter(Stage::Load);
             sleep(CALM).await;
+            before = cluster.numbers().await;
             let time = Duration::from_secs(settings.seconds.unwrap_or(self.seconds));
             let end = tokio::time::Instant::now() + time;
             match self.harm {
@@ -193,10 +144,7 @@ impl Scenario {
                         nemesis.heal(fault).await;
                     }
                 }
-                Harm::Mix => {
-                    let mut random = StdRng::seed_from_u64(settings.seed);
-                    notes.extend(nemesis.mix(&mut random, time).await);
-                }
+                Harm::Mix => nemesis.mix(&mut StdRng::seed_from_u64(settings.seed), time).await,
             }
             sleep(CALM).await;
         };
@@ -209,6 +157,7 @@ impl Scenario {
         let drained = load.drain(DRAIN).await;
         let took = start.elapsed().as_secs_f64();
         notes.push(format!("{} after {took:.1} s", if drained { "drained" } else { "NOT drained" }));
+        let counted = counted(&before, &cluster.numbers().await);
         phase("stop");
         let rooms: Vec<String> = load.rooms().map(str::to_owned).collect();
         failures.extend(load.stop().await.into_iter().map(|panic| format!("a client panicked: {panic}")));
@@ -216,7 +165,15 @@ impl Scenario {
             nemesis.heal(fault).await;
         }
         cluster.healed().await;
+        let (seen, wrong) = nemesis.report();
+        notes.extend(seen);
+        failures.extend(wrong);
         let stored = cluster.stored(rooms.iter().map(String::as_str)).await;
+        let back_in_time = cluster.back_in_time().await;
+        if back_in_time > 0 {
+            failures.push(format!("P3: {back_in_time} messages bear an earlier time than the one before"));
+        }
+        self.ground.lift(cluster).await;
         let events = recorder.take();
         let (verdict, times) = (judge(&events, &stored), Times::of(&events));
         let lively = if plan.lively { ", some moving, some over HTTP" } else { "" };
@@ -231,50 +188,107 @@ impl Scenario {
             bounds: Vec::new(),
             memory: peaks.into_inner().unwrap_or_else(PoisonError::into_inner),
             notes,
+            counted,
             failures,
             history,
         };
-        self.bound(&mut outcome, &plan);
+        for limit in self.limits {
+            outcome.hold(*limit, &plan, &events);
+        }
         Ok(outcome)
     }
+}
 
-    /// The bounds of this scenario alone; redis-away's on acks needs a calm run beside it.
-    fn bound(&self, outcome: &mut Outcome, plan: &Plan) {
-        let times = &outcome.times;
-        let mut bound = |what: &str, is: Option<u64>, most: u64| {
-            outcome.bounds.push(Bound { what: what.to_owned(), is, most });
-        };
-        match self.harm {
-            Harm::One(Fault::RedisKill | Fault::RedisPause | Fault::RedisBlackhole) => {
-                bound("across nodes meanwhile, p99", times.cross_node[1].p99(), 1_000_000);
-                // Nothing was still to come where everything had come before.
-                let from_heal = times.cross_from_heal.p99().or(times.cross_node[1].p99().map(|_| 0));
-                bound("across nodes from Redis' return, p99", from_heal, 2_000_000);
-            }
-            Harm::Throughout(Fault::RedisKill) => {
-                bound("across nodes meanwhile, p99", times.cross_node[1].p99(), 1_000_000);
-            }
-            Harm::One(Fault::NodeKill(_)) => bound("clients back, p99", times.back.p99(), 5_000_000),
-            Harm::One(Fault::NodeStop(_)) => {
-                bound("SIGTERM to exit", times.harm, 10_000_000);
-                let told = times.losses.get("4000").copied().unwrap_or_default();
-                let all = plan.rooms * plan.members;
-                let other: usize = times.losses.iter().filter(|(code, _)| *code != "4000").map(|(_, n)| n).sum();
-                outcome.notes.push(format!("{told} of {all} clients got close frame 4000"));
-                if told != all || other != 0 {
-                    outcome.failures.push(format!("P10: {told} of {all} got close frame 4000, {other} another end"));
-                }
-            }
-            _ => {}
+/// What grew on which node from one look to the next, in all; a node that was started meanwhile begins at 0.
+fn counted(before: &[Numbers], after: &[Numbers]) -> BTreeMap<String, u64> {
+    const SHOWN: [&str; 5] =
+        ["hubbub_pages_read_total", "hubbub_sessions_lagged_total", "hubbub_sessions_evicted_total", "hubbub_bus_refused_total", "hubbub_errors_total"];
+    let mut counted = BTreeMap::new();
+    for (node, numbers) in after.iter().enumerate() {
+        for (name, now) in numbers.iter().filter(|(name, _)| SHOWN.iter().any(|shown| name.starts_with(shown))) {
+            let then = before.get(node).and_then(|before| before.get(name)).copied().unwrap_or(0.0);
+            let grown = if *now >= then { now - then } else { *now };
+            // A count of what happened within minutes.
+            #[expect(clippy::as_conversions, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small whole number")]
+            let grown = grown as u64;
+            *counted.entry(name.clone()).or_default() += grown;
         }
     }
+    counted.retain(|_, count| *count > 0);
+    counted
+}
+
+impl Outcome {
+    /// Holds the run against a bound.
+    fn hold(&mut self, limit: Limit, plan: &Plan, events: &[Event]) {
+        let times = &self.times;
+        let time = |what: &str, is: Option<u64>, most_ms: u64| Bound { what: what.to_owned(), is, most: most_ms * 1_000, is_time: true };
+        let compared = |what: &str, of: &[Spread; 3], tenths: u64, plus_ms: u64| {
+            let before = of[0].p99().unwrap_or_default();
+            let what = format!("{what}, p99 ({} before)", millis(before));
+            Bound { what, is: of[1].p99(), most: before * tenths / 10 + plus_ms * 1_000, is_time: true }
+        };
+        let count = |what: &str, is: u64, most: u64| Bound { what: what.to_owned(), is: Some(is), most, is_time: false };
+        let bounds = match limit {
+            Limit::Across => {
+                // Nothing was still to come where everything had come before.
+                let from_heal = times.cross_from_heal.p99().or(times.cross_node[1].p99().map(|_| 0));
+                let meanwhile = time("across nodes meanwhile, p99", times.cross_node[1].p99(), 1_000);
+                vec![meanwhile, time("across nodes from the heal, p99", from_heal, 2_000)]
+            }
+            Limit::Ack(most) => vec![time("acks meanwhile, p99", times.ack[1].p99(), most)],
+            Limit::AckAsBefore => vec![compared("acks meanwhile", &times.ack, 15, 10)],
+            Limit::SameNodeAsBefore => vec![compared("on the same node meanwhile", &times.same_node, 20, 20)],
+            Limit::BackP99(most) => vec![time("clients back, p99", times.back.p99(), most)],
+            Limit::BackLast(most) => vec![time("the last client back", times.back.quantile(100), most)],
+            Limit::Flow(most) => vec![time("from the heal to the next ack", times.flow, most)],
+            Limit::Harm(most) => vec![time("SIGTERM to exit", times.harm, most)],
+            Limit::EachGot(code) => {
+                let (all, mut ends) = (plan.rooms * plan.members, times.losses.clone());
+                let told = ends.remove(code).unwrap_or_default();
+                let other: usize = ends.values().sum();
+                self.notes.push(format!("{told} of {all} clients got close frame {code}"));
+                if told != all || other != 0 {
+                    self.failures.push(format!("P10: {told} of {all} got close frame {code}, {other} another end"));
+                }
+                Vec::new()
+            }
+            Limit::NoPageRead => {
+                let read = self.counted.get("hubbub_pages_read_total").copied().unwrap_or_default();
+                vec![count("pages of events read from the database", read, 0)]
+            }
+            Limit::Admission => vec![count("clients that a node took in within a second", admitted(events), ADMISSION)],
+            Limit::Memory(most) => {
+                let highest = self.memory.values().max().copied().unwrap_or_default();
+                vec![count("MiB of memory of any node", highest >> 20, most)]
+            }
+        };
+        self.bounds.extend(bounds);
+    }
+}
+
+/// The most joins after the first fault that a node answered within a second.
+fn admitted(events: &[Event]) -> u64 {
+    let from = events.iter().find(|event| event.op == Op::Fault).map_or(0, |event| event.t_us);
+    let mut windows: BTreeMap<usize, std::collections::VecDeque<u64>> = BTreeMap::new();
+    let mut most = 0;
+    for event in events.iter().filter(|event| event.op == Op::Join && event.kind == Kind::Ok && event.t_us >= from) {
+        let Some(node) = event.node else { continue };
+        let window = windows.entry(node).or_default();
+        window.push_back(event.t_us);
+        while window.front().is_some_and(|first| event.t_us - first > 1_000_000) {
+            window.pop_front();
+        }
+        most = most.max(window.len());
+    }
+    u64::try_from(most).unwrap()
 }
 
 /// Acks without Redis against those with it.
 pub fn compare(away: &mut Outcome, calm: &Outcome) {
     let with = calm.times.ack[0].p99().unwrap_or_default();
-    let what = format!("ack without Redis, p99 (with it {})", super::times::millis(with));
-    away.bounds.push(Bound { what, is: away.times.ack[1].p99(), most: with + with / 2 + 5_000 });
+    let what = format!("ack without Redis, p99 (with it {})", millis(with));
+    away.bounds.push(Bound { what, is: away.times.ack[1].p99(), most: with + with / 2 + 5_000, is_time: true });
 }
 
 /// Looks at the nodes' memory until it is dropped.
@@ -296,6 +310,6 @@ pub struct Lift;
 
 impl Drop for Lift {
     fn drop(&mut self) {
-        lift();
+        firewall::lift();
     }
 }

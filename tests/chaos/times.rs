@@ -61,6 +61,10 @@ pub struct Times {
     pub back: Spread,
     /// From the heal until all that was due before it is acked and everywhere.
     pub to_heal: Option<u64>,
+    /// From the heal until the next ack.
+    pub flow: Option<u64>,
+    /// Why tries of a message were answered otherwise than by an ack, by code.
+    pub refusals: BTreeMap<String, usize>,
     /// How members' and writers' connections ended that should have gone on, by code.
     pub losses: BTreeMap<String, usize>,
     /// From the fault's begin to its heal's end.
@@ -112,7 +116,13 @@ impl Times {
         let [ack, everywhere, same_node, cross_node] = raw.map(|phases| phases.map(Spread::of));
         let (back, losses) = losses(events);
         let cross_from_heal = Spread::of(from_heal);
-        Self { ack, everywhere, same_node, cross_node, cross_from_heal, back, to_heal, losses, fault, harm }
+        let acks = events.iter().filter(|event| event.op == Op::Send && event.kind == Kind::Ok).map(|event| event.t_us);
+        let flow = fault.and_then(|(_, end)| acks.filter(|at| *at >= end).min().map(|at| at - end));
+        let mut refusals = BTreeMap::new();
+        for event in events.iter().filter(|event| event.op == Op::Send && matches!(event.kind, Kind::Info | Kind::Fail)) {
+            *refusals.entry(event.code.as_deref().unwrap_or("none").to_owned()).or_default() += 1;
+        }
+        Self { ack, everywhere, same_node, cross_node, cross_from_heal, back, to_heal, flow, refusals, losses, fault, harm }
     }
 }
 

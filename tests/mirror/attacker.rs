@@ -4,63 +4,13 @@
 //! Seen to fail with the hub broken so (scripts/mutants): seals not looked at (P12: what the attacker says is delivered);
 //! nodes believed that never heard of this one (P11, P12: ghosts are there, and tell what was told).
 
-use std::{
-    sync::{Arc, Mutex},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::{Traffic, nodes, prefixed, typical, until};
-use crate::support::{Client, Hub, PATIENCE, Raw, Redis, token, unique};
-
-/// A frame as it went over the bus, with its channel.
-type Captured = Vec<(Vec<u8>, Vec<u8>)>;
-
-struct Attacker {
-    prefix: String,
-    publisher: Raw,
-    captured: Arc<Mutex<Captured>>,
-}
-
-impl Attacker {
-    async fn beside(redis: &Redis, prefix: &str) -> Self {
-        let prefix = prefix.to_owned();
-        let mut listener = Raw::open(redis.port()).await;
-        listener.ask(&[b"PSUBSCRIBE", format!("{prefix}*").as_bytes()]).await;
-        let captured = Arc::new(Mutex::new(Vec::new()));
-        let its = Arc::clone(&captured);
-        tokio::spawn(async move {
-            loop {
-                if let Some(heard) = listener.next_within(PATIENCE).await {
-                    its.lock().unwrap().push((heard.at(2).to_vec(), heard.at(3).to_vec()));
-                }
-            }
-        });
-        Self { prefix, publisher: Raw::open(redis.port()).await, captured }
-    }
-
-    fn captured(&self) -> Captured {
-        self.captured.lock().unwrap().clone()
-    }
-
-    fn channel(&self, name: &str) -> Vec<u8> {
-        format!("{}{name}", self.prefix).into_bytes()
-    }
-
-    /// Publishes all of it as fast as Redis takes it.
-    async fn publish(&mut self, frames: &[(Vec<u8>, Vec<u8>)]) {
-        for some in frames.chunks(200) {
-            for (channel, payload) in some {
-                self.publisher.give(&[b"PUBLISH", channel, payload]).await;
-            }
-            for _ in some {
-                self.publisher.next().await;
-            }
-        }
-    }
-}
+use crate::support::{Attacker, Captured, Client, Hub, PATIENCE, Redis, token, unique};
 
 fn refused(hub: &Hub) -> u64 {
     hub.api("root").get("/api/admin/stats").body["mirror"]["refused_total"].as_u64().unwrap()
@@ -69,7 +19,7 @@ fn refused(hub: &Hub) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p12_nothing_that_an_attacker_publishes_is_delivered() {
     let prefix = unique();
-    let mut attacker = Attacker::beside(Redis::shared(), &prefix).await;
+    let mut attacker = Attacker::beside(Redis::shared().port(), &prefix).await;
     let hubs: [Hub; 2] = nodes(prefixed(&Redis::shared().url(), &prefix)).await;
     hubs[0].admin();
     let mut others = [hubs[0].member("other0", "other").await, hubs[1].member("other1", "other").await];
@@ -85,24 +35,7 @@ async fn p12_nothing_that_an_attacker_publishes_is_delivered() {
     let heard = [&lobby, &other, &all].map(|channel| of(channel).len());
     assert!(heard[0] > 20 && heard[1] >= 10 && heard[2] >= 2, "the attacker hears little: {heard:?}");
 
-    // Whatever nobody sealed, or sealed for another channel; where both nodes listen.
-    let common: Captured = captured.iter().filter(|(at, _)| [&lobby, &other, &all].contains(&at)).cloned().collect();
-    let mut forged = Vec::new();
-    for n in 0..1_500_usize {
-        let garbage: Vec<u8> = (0..n % 300).map(|_| rand::random()).collect();
-        forged.push((lobby.clone(), garbage.clone()));
-        forged.push((all.clone(), [vec![1], garbage].concat()));
-        let (channel, payload) = common[n % common.len()].clone();
-        let mut changed = payload.clone();
-        changed[rand::random_range(0..payload.len())] ^= rand::random_range(1..=255_u8);
-        forged.push((channel.clone(), changed));
-        forged.push((channel.clone(), payload[..rand::random_range(0..payload.len())].to_vec()));
-        for elsewhere in [&lobby, &other, &all] {
-            if *elsewhere != channel {
-                forged.push((elsewhere.clone(), payload.clone()));
-            }
-        }
-    }
+    let forged = attacker.forged([&lobby, &other, &all], 1_500);
     let before = hubs.each_ref().map(refused);
     attacker.publish(&forged).await;
     let counted = |hub: &Hub, before: u64| refused(hub) - before;
@@ -140,7 +73,7 @@ async fn p12_nothing_that_an_attacker_publishes_is_delivered() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p12_notices_that_are_published_again_are_not_told_again() {
     let prefix = unique();
-    let mut attacker = Attacker::beside(Redis::shared(), &prefix).await;
+    let mut attacker = Attacker::beside(Redis::shared().port(), &prefix).await;
     let hubs: [Hub; 2] = nodes(prefixed(&Redis::shared().url(), &prefix)).await;
     let mut alice = hubs[1].client("alice").await;
     let owner = hubs[0].api("owner");
@@ -165,7 +98,7 @@ async fn p12_notices_that_are_published_again_are_not_told_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p11_p12_a_dead_node_s_frames_tell_a_new_one_nothing() {
     let prefix = unique();
-    let mut attacker = Attacker::beside(Redis::shared(), &prefix).await;
+    let mut attacker = Attacker::beside(Redis::shared().port(), &prefix).await;
     let options = prefixed(&Redis::shared().url(), &prefix);
     let [mut dead, living]: [Hub; 2] = nodes(options.clone()).await;
     let owner = dead.api("owner");

@@ -8,8 +8,8 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{HubOptions, Traffic, nodes, options, redis_is, typical, until};
-use crate::support::{Hub, PATIENCE, Redis, free_port};
+use super::{HubOptions, Traffic, nodes, options, redis_is, typical};
+use crate::support::{Hub, Redis, free_port, redis_cluster, sentinel_with_replica};
 
 /// A fault, and how long the bus may be away; what is said meanwhile comes by the database within its second.
 async fn survives(what: &str, options: HubOptions, fault: impl FnOnce(), within: Duration) {
@@ -34,63 +34,21 @@ async fn survives(what: &str, options: HubOptions, fault: impl FnOnce(), within:
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p9_a_sentinel_s_failover() {
-    let mut master = Redis::start(&["--repl-diskless-sync-delay", "0"]);
-    let port = master.port().to_string();
-    let replica = Redis::start(&["--replicaof", "127.0.0.1", &port]);
-    let sentinel = Redis::sentinel("main", master.port());
-    until("the replica follows", PATIENCE, async || {
-        replica.command(&["INFO", "replication"]).contains("master_link_status:up")
-            && sentinel.command(&["SENTINEL", "MASTERS"]).contains("slave0")
-            || sentinel.command(&["SENTINEL", "REPLICAS", "main"]).contains(&replica.port().to_string())
-    })
-    .await;
-    let options = options(&format!("redis-sentinel://127.0.0.1:{}?sentinelServiceName=main", sentinel.port()));
+    let (mut master, _others, url) = sentinel_with_replica().await;
+    let options = options(&url);
     survives("sentinel", options, || master.kill(), Duration::from_secs(12)).await;
-}
-
-/// A server of a cluster.
-fn member() -> (Redis, String) {
-    let bus = free_port().to_string();
-    let arguments = ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", "1000"];
-    (Redis::start(&[&arguments[..], &["--repl-diskless-sync-delay", "0"]].concat()), bus)
-}
-
-/// Three masters, the first of which has a replica; all as `redis-cluster://` names them.
-async fn cluster() -> ([Redis; 4], String) {
-    let [(a, bus), (b, _), (c, _), (replica, _)] = [(); 4].map(|()| member());
-    let mut words = vec!["--cluster".to_owned(), "create".to_owned()];
-    words.extend([&a, &b, &c].map(|master| format!("127.0.0.1:{}", master.port())));
-    words.push("--cluster-yes".into());
-    let said = a.command(&words.iter().map(String::as_str).collect::<Vec<_>>());
-    assert!(said.contains("All 16384 slots covered"), "{said}");
-    let (first, port) = (a.command(&["CLUSTER", "MYID"]), a.port().to_string());
-    replica.command(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]);
-    until("the replica follows", PATIENCE, async || {
-        replica.command(&["CLUSTER", "REPLICATE", &first]);
-        replica.command(&["INFO", "replication"]).contains("master_link_status:up")
-    })
-    .await;
-    let all = [a, b, c, replica];
-    let stands = |server: &Redis| {
-        let (state, nodes) = (server.command(&["CLUSTER", "INFO"]), server.command(&["CLUSTER", "NODES"]));
-        state.contains("cluster_state:ok") && nodes.lines().count() == 4 && nodes.contains("slave")
-    };
-    until("the cluster stands", PATIENCE, async || all.iter().all(stands)).await;
-    let others: Vec<_> = all[1..].iter().map(|server| format!("node=127.0.0.1:{}", server.port())).collect();
-    let url = format!("redis-cluster://127.0.0.1:{}?{}", all[0].port(), others.join("&"));
-    (all, url)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p9_a_cluster_loses_a_master_that_has_a_replica() {
-    let (mut servers, url) = cluster().await;
+    let (mut servers, url) = redis_cluster().await;
     survives("cluster", options(&url), || servers[0].kill(), Duration::from_secs(12)).await;
 }
 
 /// Nobody takes the dead one's slots over: the bus is away until it is back, and the database brings everything.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p9_a_cluster_loses_a_master_that_has_none() {
-    let (mut servers, url) = cluster().await;
+    let (mut servers, url) = redis_cluster().await;
     let hubs: [Hub; 2] = nodes(options(&url)).await;
     let traffic = Traffic::start(&hubs, "lobby", Duration::from_millis(20)).await;
     servers[1].kill();

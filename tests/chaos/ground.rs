@@ -1,0 +1,156 @@
+//! What a scenario stands on beside a plain cluster: a slow way to the database, another kind of Redis, clocks that differ,
+//! disks that can be harmed. Nodes are started anew with settings for it, and without them when it is lifted.
+
+use std::{fs, path::PathBuf, sync::Mutex};
+
+use super::{
+    cluster::{Cluster, Shape},
+    disk::{Image, SmallDisk, run},
+    proxy::Proxy,
+};
+use crate::support::{Redis, redis_cluster, sentinel_with_replica};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ground {
+    Plain,
+    /// All nodes reach their database through a proxy.
+    SlowWay,
+    /// A master and a replica, and a sentinel that watches over them.
+    Sentinel,
+    /// Three masters; the first has a replica.
+    RedisCluster,
+    /// Clocks of the nodes' own: right at first, or 5 minutes early, 5 minutes late, and right.
+    Clocks {
+        apart: bool,
+    },
+    /// The limits of frames and commands that a hub has by itself.
+    Limits,
+    /// One hub on SQLite.
+    Sqlite,
+    /// Its database on a disk that can be filled up.
+    SmallDisk,
+    /// Its database on a disk that can lose its power.
+    SqliteImage,
+    /// PostgreSQL's data on such a disk.
+    PostgresImage,
+}
+
+/// What was made for a scenario, for the nemesis to harm.
+#[derive(Default)]
+pub struct Laid {
+    pub proxy: Option<Proxy>,
+    pub redis: Mutex<Vec<Redis>>,
+    pub small_disk: Option<SmallDisk>,
+    pub image: tokio::sync::Mutex<Option<Image>>,
+}
+
+impl Ground {
+    pub fn shape(self) -> Shape {
+        match self {
+            Self::Sqlite | Self::SmallDisk | Self::SqliteImage => Shape::Sqlite,
+            _ => Shape::Three,
+        }
+    }
+
+    /// Whether nothing else may stand on the cluster afterwards.
+    pub fn is_alone(self) -> bool {
+        self == Self::PostgresImage
+    }
+
+    pub async fn lay(self, cluster: &Cluster) -> Laid {
+        let mut laid = Laid::default();
+        match self {
+            Self::Plain | Self::Sqlite => {}
+            Self::SlowWay => {
+                let proxy = Proxy::before(cluster.setting("POSTGRES_PORT").parse().unwrap()).await;
+                let url = format!("HUBBUB__DATABASE__URL=postgres://hubbub@{}/hubbub", proxy.address);
+                cluster.restart_with(|_| vec![url.clone()]).await;
+                laid.proxy = Some(proxy);
+            }
+            Self::Sentinel => {
+                let (master, others, url) = sentinel_with_replica().await;
+                laid.redis = Mutex::new([vec![master], others.into()].into_iter().flatten().collect());
+                cluster.restart_with(|_| vec![format!("HUBBUB__REDIS__URL={url}")]).await;
+            }
+            Self::RedisCluster => {
+                let (servers, url) = redis_cluster().await;
+                laid.redis = Mutex::new(servers.into());
+                cluster.restart_with(|_| vec![format!("HUBBUB__REDIS__URL={url}")]).await;
+            }
+            Self::Clocks { apart } => {
+                let library = faketime();
+                for node in 1..=cluster.nodes {
+                    set_clock(cluster, node, ["+300", "-300", "+0"][if apart { (node - 1) % 3 } else { 2 }]);
+                }
+                let settings = |node| {
+                    let file = clock_file(cluster, node);
+                    vec![
+                        format!("LD_PRELOAD={library}"),
+                        format!("FAKETIME_TIMESTAMP_FILE={}", file.display()),
+                        "FAKETIME_NO_CACHE=1".to_owned(),
+                        "FAKETIME_DONT_FAKE_MONOTONIC=1".to_owned(),
+                    ]
+                };
+                cluster.restart_with(settings).await;
+            }
+            Self::Limits => {
+                let own = ["FRAMES_PER_SECOND=400", "FRAMES_BURST=600", "COMMANDS_PER_SECOND=20", "COMMANDS_BURST=60"];
+                let own = own.map(|limit| format!("HUBBUB__LIMITS__{limit}"));
+                cluster.restart_with(|_| own.to_vec()).await;
+            }
+            Self::SmallDisk => {
+                let disk = SmallDisk::mount(&cluster.folder().join("disk"));
+                sqlite_at(cluster, &disk.folder).await;
+                laid.small_disk = Some(disk);
+            }
+            Self::SqliteImage => {
+                let image = Image::make(&cluster.folder().join("disk"), "sqlite");
+                sqlite_at(cluster, &image.folder).await;
+                laid.image = tokio::sync::Mutex::new(Some(image));
+            }
+            Self::PostgresImage => {
+                cluster.tell("stop", "postgres").await;
+                let image = Image::make(&cluster.folder().join("disk"), "postgres");
+                let (told, data) = (cluster.folder().join("postgres.data"), image.folder.join("data"));
+                let before = fs::read_to_string(&told).unwrap();
+                run(&["cp", "--archive", before.trim(), data.to_str().unwrap()]);
+                fs::write(told, format!("{}\n", data.display())).unwrap();
+                cluster.tell("start", "postgres").await;
+                cluster.healed().await;
+                laid.image = tokio::sync::Mutex::new(Some(image));
+            }
+        }
+        laid
+    }
+
+    /// The nodes stand as before.
+    pub async fn lift(self, cluster: &Cluster) {
+        if !matches!(self, Self::Plain | Self::Sqlite | Self::PostgresImage) {
+            cluster.restart_with(|_| Vec::new()).await;
+            cluster.database_is_at(None);
+        }
+    }
+}
+
+async fn sqlite_at(cluster: &Cluster, folder: &std::path::Path) {
+    let url = format!("sqlite://{}/hubbub.db", folder.display());
+    cluster.restart_with(|_| vec![format!("HUBBUB__DATABASE__URL={url}")]).await;
+    cluster.database_is_at(Some(url));
+}
+
+fn clock_file(cluster: &Cluster, node: usize) -> PathBuf {
+    cluster.folder().join(format!("clock{node}"))
+}
+
+/// How far a node's clock is from this machine's, as libfaketime writes it, such as `+300` or `-60y`.
+pub fn set_clock(cluster: &Cluster, node: usize, offset: &str) {
+    let (file, new) = (clock_file(cluster, node), clock_file(cluster, node).with_extension("new"));
+    // It is read whenever somebody asks for the time.
+    fs::write(&new, offset).and_then(|()| fs::rename(&new, &file)).unwrap();
+}
+
+fn faketime() -> String {
+    let folders = fs::read_dir("/usr/lib").unwrap().flatten().map(|folder| folder.path());
+    let found = folders.map(|folder| folder.join("faketime/libfaketimeMT.so.1")).find(|library| library.exists());
+    found.expect("libfaketimeMT.so.1 (of the package libfaketime)").display().to_string()
+}
