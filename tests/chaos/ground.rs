@@ -114,6 +114,8 @@ impl Ground {
                 let (told, data) = (cluster.folder().join("postgres.data"), image.folder.join("data"));
                 let before = fs::read_to_string(&told).unwrap();
                 run(&["cp", "--archive", before.trim(), data.to_str().unwrap()]);
+                // Nobody has asked for it to be on the disk.
+                run(&["sync", "--file-system", data.to_str().unwrap()]);
                 fs::write(told, format!("{}\n", data.display())).unwrap();
                 cluster.tell("start", "postgres").await;
                 cluster.healed().await;

@@ -16,30 +16,38 @@ use crate::support::{
 };
 
 /// A client that takes nothing must be gone after this: `limits.stalled_timeout`, and what it takes to notice.
-const STALLED: Duration = Duration::from_secs(20);
+const STALLED: Duration = Duration::from_secs(25);
 
-/// So many clients of a node ask for pages of history, half of them taking nothing, half a byte now and then. Returns when all
-/// are shut out, with the longest time that took.
+/// So many clients of a node are in a loud room, half of them taking nothing, half a byte now and then. Returns when all are shut
+/// out, with the longest time that took.
 pub async fn slow_readers(network: &Arc<Network>, node: usize, room: &str, count: usize) -> Duration {
-    let (mut all, start) = (JoinSet::new(), Instant::now());
+    let (mut all, start, room) = (JoinSet::new(), Instant::now(), format!("{room}.loud"));
+    let url = |node| format!("ws://{}/ws", network.node(node));
     for n in 0..count {
-        let (url, token, room) = (format!("ws://{}/ws", network.node(node)), network.token(&format!("slow{n}")), room.to_owned());
+        let (url, token, room) = (url(node), network.token(&format!("slow{n}")), room.clone());
         all.spawn(async move {
             let mut client = Client::cramped(&url, &token).await;
             client.send(&json!({"type": "join", "room": room})).await;
-            for _ in 0..60 {
-                let page = json!({"type": "history", "room": room, "limit": 100});
-                // A hub that has heard enough takes no more.
-                if !client.try_send(&page).await {
-                    break;
-                }
-            }
             let trickle = (n % 2 == 1).then_some(Duration::from_millis(100));
             client.until_shut(STALLED, trickle).await;
         });
     }
-    while let Some(ended) = all.join_next().await {
-        ended.unwrap();
+    let mut loud = Client::open(&url((node + 1) % network.nodes()), Some(&network.token("loud"))).await.unwrap();
+    let text = "x".repeat(3_900);
+    let speaking = async {
+        loop {
+            loud.say(&room, &text).await;
+            sleep(Duration::from_millis(40)).await;
+        }
+    };
+    let leaving = async {
+        while let Some(ended) = all.join_next().await {
+            ended.unwrap();
+        }
+    };
+    tokio::select! {
+        () = leaving => {}
+        () = speaking => {}
     }
     start.elapsed()
 }

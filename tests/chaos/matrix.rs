@@ -150,7 +150,7 @@ pub const SCENARIOS: &[Scenario] = &[
         .keeps(&[Limit::Flow(2_000)]),
     one("postgres-full", Fault::PostgresFull, 10, "F8: PostgreSQL takes four connections of the nodes' twenty-four")
         .keeps(&[Limit::Flow(2_000)]),
-    one("slow-readers", Fault::SlowReaders(100), 25, "F12: a hundred clients take nothing of what they ask for")
+    one("slow-readers", Fault::SlowReaders(100), 25, "F12: a hundred clients take nothing, or a byte now and then, of a loud room")
         .keeps(&[Limit::Ack(500)]),
     one("floods", Fault::Floods(20), 5, "F13: twenty clients send as fast as they can")
         .on(Ground::Limits)

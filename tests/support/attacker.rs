@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::{PATIENCE, redis::Raw};
+use super::redis::Raw;
 
 /// A frame as it went over the bus, with its channel.
 pub type Captured = Vec<(Vec<u8>, Vec<u8>)>;
@@ -22,10 +22,8 @@ impl Attacker {
         let captured = Arc::new(Mutex::new(Vec::new()));
         let its = Arc::clone(&captured);
         tokio::spawn(async move {
-            loop {
-                if let Some(heard) = listener.next_within(PATIENCE).await {
-                    its.lock().unwrap().push((heard.at(2).to_vec(), heard.at(3).to_vec()));
-                }
+            while let Some(heard) = listener.heard().await {
+                its.lock().unwrap().push((heard.at(2).to_vec(), heard.at(3).to_vec()));
             }
         });
         Self { prefix, publisher: Raw::open(port).await, captured }

@@ -205,9 +205,9 @@ impl Raw {
         tokio::time::timeout(PATIENCE, read).await.expect("nothing came from Redis").expect("Redis is gone").0
     }
 
-    /// The same, unless nothing comes within this time.
-    pub async fn next_within(&mut self, time: std::time::Duration) -> Option<Resp> {
-        tokio::time::timeout(time, read_value(&mut self.from)).await.ok().map(|value| value.expect("Redis is gone").0)
+    /// The same, however long that takes; none where Redis is gone.
+    pub async fn heard(&mut self) -> Option<Resp> {
+        Some(read_value(&mut self.from).await?.0)
     }
 }
 
