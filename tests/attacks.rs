@@ -13,6 +13,8 @@
 
 #[path = "attacks/decoders.rs"]
 mod decoders;
+#[path = "support/flood.rs"]
+mod flood;
 #[path = "attacks/floods.rs"]
 mod floods;
 #[path = "attacks/scene.rs"]

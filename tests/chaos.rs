@@ -21,6 +21,8 @@ mod disk;
 mod fault;
 #[path = "chaos/firewall.rs"]
 mod firewall;
+#[path = "support/flood.rs"]
+mod flood;
 #[path = "chaos/ground.rs"]
 mod ground;
 #[path = "chaos/history.rs"]

@@ -18,12 +18,12 @@ use tokio::{
 };
 
 use super::{
-    alone,
+    alone, flood,
     scene::{Scene, UNBEARABLE, cramped, resident},
 };
 use crate::support::{
     Hub, HubOptions,
-    raw::{self, Raw, frame, header},
+    raw::{Raw, frame, header},
     token,
 };
 
@@ -36,7 +36,7 @@ async fn busy_room() -> Scene {
 async fn flood(address: SocketAddr, n: usize, path: &str, bytes: Vec<u8>, codes: &[u16]) {
     let bearer = format!("Authorization: Bearer {}", token(&format!("attacker{n}"), "attacker"));
     let head = if path == "/ws" { vec![bearer] } else { Vec::new() };
-    let (code, took) = raw::flood(address, path.trim_end_matches('?'), &head, &bytes).await;
+    let (code, took) = flood::flood(address, path.trim_end_matches('?'), &head, &bytes).await;
     assert!(code.is_some_and(|code| codes.contains(&code)), "closed with {code:?} instead of {codes:?}");
     assert!(took < Duration::from_secs(2), "P6: closed only after {took:?}");
 }

@@ -235,7 +235,8 @@ impl Cluster {
 
     /// Messages whose time is before that of the one before, which no clock may do.
     pub async fn back_in_time(&self) -> i64 {
-        let earlier = "SELECT created_at < lag(created_at) OVER (PARTITION BY room_id ORDER BY seq) AS earlier FROM hub_message";
+        let earlier =
+            "SELECT created_at < lag(created_at) OVER (PARTITION BY room_id ORDER BY seq) AS earlier FROM hub_message";
         let database = Database::open(&self.database_url()).await;
         database.number(&format!("SELECT count(*) FROM ({earlier}) AS times WHERE earlier")).await
     }

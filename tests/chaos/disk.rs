@@ -32,7 +32,8 @@ fn is_root() -> bool {
 }
 
 pub fn run(words: &[&str]) {
-    let output = Command::new(words[0]).args(&words[1..]).output().unwrap_or_else(|error| panic!("{}: {error}", words[0]));
+    let output =
+        Command::new(words[0]).args(&words[1..]).output().unwrap_or_else(|error| panic!("{}: {error}", words[0]));
     let said = [&output.stdout[..], &output.stderr[..]].concat();
     assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&said).trim());
 }
@@ -146,16 +147,17 @@ impl Sync {
         let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:{what}"));
         let mut command = Command::new("strace");
         command.args(["-f", "-qq", "-o", "/dev/null", "-e", "signal=none", "-e", &trace, "-e", &inject]);
-        let child = command.args(["-p", &pid.to_string()]).stdin(Stdio::null()).spawn().unwrap();
-        let tracer = format!("TracerPid:\t{}", child.id());
+        let this = Self(command.args(["-p", &pid.to_string()]).stdin(Stdio::null()).spawn().unwrap());
+        let tracer = format!("TracerPid:\t{}", this.0.id());
         let traced = || {
             let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
-            let mut statuses = threads.map(|thread| fs::read_to_string(thread.path().join("status")).unwrap_or_default());
+            let mut statuses =
+                threads.map(|thread| fs::read_to_string(thread.path().join("status")).unwrap_or_default());
             statuses.all(|status| status.contains(&tracer))
         };
         for _ in 0..200 {
             if traced() {
-                return Self(child);
+                return this;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -61,7 +61,8 @@ pub fn cut(end: &str, ports: &[String]) -> Result<usize, String> {
         words.extend([if words.is_empty() { "(" } else { "or" }, end, "=", port]);
     }
     words.push(")");
-    let output = Command::new("ss").args(["-K", "-H", "-t"]).args(words).output().map_err(|error| format!("ss: {error}"))?;
+    let output =
+        Command::new("ss").args(["-K", "-H", "-t"]).args(words).output().map_err(|error| format!("ss: {error}"))?;
     if output.status.success() {
         Ok(String::from_utf8_lossy(&output.stdout).lines().count())
     } else {

@@ -9,11 +9,8 @@ use std::{
 use serde_json::json;
 use tokio::{task::JoinSet, time::sleep};
 
-use super::net::Network;
-use crate::support::{
-    Attacker, Client,
-    raw::{flood, frame},
-};
+use super::{flood::flood, net::Network};
+use crate::support::{Attacker, Client, raw::frame};
 
 /// A client that takes nothing must be gone after this: `limits.stalled_timeout`, and what it takes to notice.
 const STALLED: Duration = Duration::from_secs(25);
@@ -79,7 +76,8 @@ pub async fn floods(network: &Arc<Network>, node: usize, count: usize) -> Durati
 
 /// Twenty times a second: forged frames, and what was sealed once again, backwards and in any order.
 pub async fn publish_forged(mut attacker: Attacker, room: String) {
-    let channels = [format!("room:{room}"), "room:elsewhere".to_owned(), "all".to_owned()].map(|name| attacker.channel(&name));
+    let channels =
+        [format!("room:{room}"), "room:elsewhere".to_owned(), "all".to_owned()].map(|name| attacker.channel(&name));
     let [room, elsewhere, all] = &channels;
     loop {
         sleep(Duration::from_millis(50)).await;

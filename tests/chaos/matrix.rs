@@ -114,13 +114,15 @@ pub const SCENARIOS: &[Scenario] = &[
     one("node-kill", Fault::NodeKill(1), 6, "F1: kill -9 of a node, started again after a while")
         .ci()
         .keeps(&[Limit::BackP99(5_000), Limit::SameNodeAsBefore]),
-    one("node-pause", Fault::NodePause(1), 10, "F2: a node stands still and goes on").keeps(&[Limit::BackP99(GIVEN_UP)]),
+    one("node-pause", Fault::NodePause(1), 10, "F2: a node stands still and goes on")
+        .keeps(&[Limit::BackP99(GIVEN_UP)]),
     one("redis-kill", Fault::RedisKill, 6, "F3: kill -9 of Redis, started again empty")
         .ci()
         .keeps(&[Limit::Across, Limit::AckAsBefore]),
     scenario("redis-away", Harm::Throughout(Fault::RedisKill), 10, "F3: no Redis from the first message to the last")
         .keeps(&[Limit::Across]),
-    one("redis-pause", Fault::RedisPause, 20, "F4: Redis stands still and goes on").keeps(&[Limit::Across, Limit::AckAsBefore]),
+    one("redis-pause", Fault::RedisPause, 20, "F4: Redis stands still and goes on")
+        .keeps(&[Limit::Across, Limit::AckAsBefore]),
     one("redis-blackhole", Fault::RedisNet(Rule::Blackhole), 15, "F5: nothing goes to or from Redis")
         .keeps(&[Limit::Across, Limit::AckAsBefore]),
     one("redis-one-way", Fault::RedisNet(Rule::NoAnswers), 15, "F5: what is said to Redis arrives, and no answer does")
@@ -129,14 +131,29 @@ pub const SCENARIOS: &[Scenario] = &[
         .keeps(&[Limit::Across, Limit::AckAsBefore]),
     one("redis-lossy", Fault::RedisNet(Rule::Lossy), 15, "F5: one packet in five to and from Redis is lost")
         .keeps(&[Limit::Across, Limit::AckAsBefore]),
-    one("redis-failover", Fault::RedisServer(0), 12, "F3: the master is killed, and a sentinel makes the replica the master")
-        .on(Ground::Sentinel)
-        .keeps(&[Limit::Across, Limit::AckAsBefore]),
-    one("redis-shard", Fault::RedisServer(1), 10, "F3: a Redis Cluster loses a master that has no replica, and gets it back")
-        .on(Ground::RedisCluster)
-        .keeps(&[Limit::Across, Limit::AckAsBefore]),
-    one("connections-cut", Fault::ConnectionsCut, 6, "F6: every connection over the balancer, to Redis and PostgreSQL is cut")
-        .keeps(&[Limit::BackP99(5_000), Limit::Flow(2_000)]),
+    one(
+        "redis-failover",
+        Fault::RedisServer(0),
+        12,
+        "F3: the master is killed, and a sentinel makes the replica the master",
+    )
+    .on(Ground::Sentinel)
+    .keeps(&[Limit::Across, Limit::AckAsBefore]),
+    one(
+        "redis-shard",
+        Fault::RedisServer(1),
+        10,
+        "F3: a Redis Cluster loses a master that has no replica, and gets it back",
+    )
+    .on(Ground::RedisCluster)
+    .keeps(&[Limit::Across, Limit::AckAsBefore]),
+    one(
+        "connections-cut",
+        Fault::ConnectionsCut,
+        6,
+        "F6: every connection over the balancer, to Redis and PostgreSQL is cut",
+    )
+    .keeps(&[Limit::BackP99(5_000), Limit::Flow(2_000)]),
     one("database-slow", Fault::DatabaseWay(SLOW), 15, "F7: 100 ± 20 ms between the nodes and PostgreSQL")
         .on(Ground::SlowWay)
         .keeps(&[Limit::Ack(1_000)]),
@@ -145,29 +162,41 @@ pub const SCENARIOS: &[Scenario] = &[
         .keeps(&[Limit::Flow(2_000)]),
     one("postgres-restart", Fault::PostgresRestart, 6, "F8: PostgreSQL is restarted").ci().keeps(&[Limit::Flow(2_000)]),
     one("postgres-kill", Fault::PostgresKill, 8, "F8: kill -9 of all of PostgreSQL").keeps(&[Limit::Flow(2_000)]),
-    one("postgres-pause", Fault::PostgresPause, 10, "F8: PostgreSQL stands still and goes on").keeps(&[Limit::Flow(2_000)]),
+    one("postgres-pause", Fault::PostgresPause, 10, "F8: PostgreSQL stands still and goes on")
+        .keeps(&[Limit::Flow(2_000)]),
     one("postgres-backend", Fault::PostgresBackend, 6, "F8: kill -9 of one connection's process")
         .keeps(&[Limit::Flow(2_000)]),
     one("postgres-full", Fault::PostgresFull, 10, "F8: PostgreSQL takes four connections of the nodes' twenty-four")
         .keeps(&[Limit::Flow(2_000)]),
-    one("slow-readers", Fault::SlowReaders(100), 25, "F12: a hundred clients take nothing, or a byte now and then, of a loud room")
-        .keeps(&[Limit::Ack(500)]),
+    one(
+        "slow-readers",
+        Fault::SlowReaders(100),
+        25,
+        "F12: a hundred clients take nothing, or a byte now and then, of a loud room",
+    )
+    .keeps(&[Limit::Ack(500)]),
     one("floods", Fault::Floods(20), 5, "F13: twenty clients send as fast as they can")
         .on(Ground::Limits)
         .keeps(&[Limit::Ack(500)]),
     one("storm", Fault::ClientsCut, 10, "F14: all connections are lost in one moment, and resume")
         .with(Crowd::Many(Ways::Spread, 5_000))
         .keeps(&[Limit::BackLast(5_000), Limit::NoPageRead, Limit::Admission, Limit::Memory(160)]),
-    one("storm-kill", Fault::NodeKill(1), 10, "F14: kill -9 of a node with a third of all connections, behind the balancer")
-        .with(Crowd::Many(Ways::Balancer, 2_000))
-        .keeps(&[Limit::BackP99(5_000)]),
+    one(
+        "storm-kill",
+        Fault::NodeKill(1),
+        10,
+        "F14: kill -9 of a node with a third of all connections, behind the balancer",
+    )
+    .with(Crowd::Many(Ways::Balancer, 2_000))
+    .keeps(&[Limit::BackP99(5_000)]),
     one("drain", Fault::NodeStop(1), 5, "F16: SIGTERM to the node that has all connections")
         .with(Crowd::Many(Ways::Node(0), 5_000))
         .keeps(&[Limit::Harm(10_000), Limit::EachGot("4000")]),
     one("rolling-restart", Fault::RollingRestart, 6, "F16: one node after the other is restarted")
         .ci()
         .keeps(&[Limit::BackP99(5_000)]),
-    one("files", Fault::NodeFiles(1), 12, "F17: a node can open no file and take no socket").keeps(&[Limit::SameNodeAsBefore]),
+    one("files", Fault::NodeFiles(1), 12, "F17: a node can open no file and take no socket")
+        .keeps(&[Limit::SameNodeAsBefore]),
     one("processor", Fault::NodeSlow(1), 12, "F17: a node gets a fifth of its time"),
     one("panic-writer", Fault::NodePanic(1, Actor::Writer), 6, "F18: a panic in the Writer ends the process")
         .on(Ground::Clocks { apart: false })
@@ -185,11 +214,16 @@ pub const SCENARIOS: &[Scenario] = &[
     one("postgres-power", Fault::PowerLoss("postgres"), 12, "F11: three power losses of PostgreSQL's machine")
         .on(Ground::PostgresImage)
         .keeps(&[Limit::Flow(2_000)]),
-    one("sqlite-kill", Fault::NodeKill(1), 4, "F1: kill -9 of a hub on SQLite").on(Ground::Sqlite).keeps(&[Limit::Flow(2_000)]),
+    one("sqlite-kill", Fault::NodeKill(1), 4, "F1: kill -9 of a hub on SQLite")
+        .on(Ground::Sqlite)
+        .keeps(&[Limit::Flow(2_000)]),
     one("sqlite-power", Fault::PowerLoss("node1"), 12, "F11: three power losses of a hub on SQLite")
         .on(Ground::SqliteImage)
         .keeps(&[Limit::Flow(2_000)]),
-    one("disk-full", Fault::DiskFull, 10, "F9: SQLite's disk is full").ci().on(Ground::SmallDisk).keeps(&[Limit::Flow(2_000)]),
+    one("disk-full", Fault::DiskFull, 10, "F9: SQLite's disk is full")
+        .ci()
+        .on(Ground::SmallDisk)
+        .keeps(&[Limit::Flow(2_000)]),
     one("disk-fails", Fault::SyncFails, 10, "F10: what SQLite wrote can't be brought to the disk")
         .on(Ground::Sqlite)
         .keeps(&[Limit::Flow(2_000)]),

@@ -146,7 +146,8 @@ impl<'a> Nemesis<'a> {
                 }
             }
             Fault::ClientsCut => {
-                let ports: Vec<_> = (0..cluster.nodes).map(|node| cluster.network.node(node).port().to_string()).collect();
+                let ports: Vec<_> =
+                    (0..cluster.nodes).map(|node| cluster.network.node(node).port().to_string()).collect();
                 self.cut("sport", &ports);
             }
             Fault::RollingRestart => {
@@ -155,7 +156,9 @@ impl<'a> Nemesis<'a> {
                     self.log(Kind::Info, Op::Fault, &format!("node{node} is back"));
                 }
             }
-            Fault::SlowReaders(count) => self.hostile(count, 256 << 10, hostile::slow_readers(&cluster.network, 0, &self.room, count)).await,
+            Fault::SlowReaders(count) => {
+                self.hostile(count, 256 << 10, hostile::slow_readers(&cluster.network, 0, &self.room, count)).await
+            }
             Fault::Floods(count) => self.hostile(count, 1 << 20, hostile::floods(&cluster.network, 0, count)).await,
         }
         self.log(Kind::Ok, Op::Fault, &format!("{fault:?}"));
@@ -192,7 +195,9 @@ impl<'a> Nemesis<'a> {
             Fault::RedisNet(_) => firewall::lift(),
             Fault::BusAttack => {
                 self.release(fault);
-                let refused = |numbers: &super::cluster::Numbers| numbers.get("hubbub_bus_refused_total").copied().unwrap_or_default();
+                let refused = |numbers: &super::cluster::Numbers| {
+                    numbers.get("hubbub_bus_refused_total").copied().unwrap_or_default()
+                };
                 let all: Vec<f64> = cluster.numbers().await.iter().map(refused).collect();
                 self.must(all.iter().all(|refused| *refused > 100.0), format!("frames refused by the nodes: {all:?}"));
             }
@@ -227,7 +232,9 @@ impl<'a> Nemesis<'a> {
             }
             sleep_until(period - Duration::from_secs(3)).await;
             // A node does not start without its database.
-            chosen.sort_by_key(|fault| !matches!(fault, Fault::PostgresKill | Fault::PostgresPause | Fault::PostgresFull));
+            chosen.sort_by_key(|fault| {
+                !matches!(fault, Fault::PostgresKill | Fault::PostgresPause | Fault::PostgresFull)
+            });
             for fault in chosen.iter().filter(|fault| fault.lasts()) {
                 self.heal(*fault).await;
             }
@@ -265,12 +272,16 @@ impl<'a> Nemesis<'a> {
             }
             sleep(Duration::from_millis(20)).await;
         }
-        let dead = !cluster.runs(node);
-        self.must(dead, format!("node{node} ended {:.2} s after its clock stood before 1970", since.elapsed().as_secs_f64()));
+        let (dead, took) = (!cluster.runs(node), since.elapsed().as_secs_f64());
+        let state = if dead { "ended" } else { "still runs, and is deaf," };
+        self.must(dead, format!("node{node} {state} {took:.2} s after its clock stood before 1970"));
         let name = if actor == Actor::Writer { "writer" } else { "chat server" };
         let log = cluster.log(&format!("node{node}"));
         let last = log.lines().rev().find(|line| line.contains("an actor that the hub can't do without has panicked"));
-        self.must(last.is_some_and(|line| line.contains(name)), format!("by its {name}: {}", last.unwrap_or("no word of it")));
+        self.must(
+            last.is_some_and(|line| line.contains(name)),
+            format!("by its {name}: {}", last.unwrap_or("no word of it")),
+        );
     }
 
     /// P1 P6: what can't be stored is refused, and what is stored can be read.
@@ -291,8 +302,14 @@ impl<'a> Nemesis<'a> {
         let (ready, sent, read) = tokio::task::spawn_blocking(ask).await.unwrap();
         self.must(!ready, "/health/ready says 503 meanwhile".to_owned());
         let code = sent.as_ref().ok().and_then(|(_, body)| body["error"]["code"].as_str());
-        self.must(code == Some("unavailable"), format!("a message meanwhile is answered {}", code.unwrap_or("otherwise")));
-        let events = read.as_ref().ok().map_or(0, |(status, body)| if *status == 200 { body.matches("\"seq\"").count() } else { 0 });
+        self.must(
+            code == Some("unavailable"),
+            format!("a message meanwhile is answered {}", code.unwrap_or("otherwise")),
+        );
+        let events = read
+            .as_ref()
+            .ok()
+            .map_or(0, |(status, body)| if *status == 200 { body.matches("\"seq\"").count() } else { 0 });
         self.must(events > 0, format!("history meanwhile: {events} events"));
     }
 

@@ -48,7 +48,8 @@ impl Proxy {
                 tokio::spawn(async move {
                     let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { return };
                     drop((client.set_nodelay(true), server.set_nodelay(true)));
-                    let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
+                    let ((from_client, to_client), (from_server, to_server)) =
+                        (client.into_split(), server.into_split());
                     let up = carry(from_client, to_server, (*way).clone());
                     let down = carry(from_server, to_client, (*way).clone());
                     tokio::join!(up, down);

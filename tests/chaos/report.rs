@@ -55,7 +55,8 @@ pub fn print(outcome: &Outcome) {
         line("tries without an ack", &refusals.join(", "));
     }
     if !outcome.counted.is_empty() {
-        let counted = outcome.counted.iter().map(|(name, count)| format!("{} {count}", name.trim_start_matches("hubbub_")));
+        let counted =
+            outcome.counted.iter().map(|(name, count)| format!("{} {count}", name.trim_start_matches("hubbub_")));
         line("counted by the nodes", &counted.collect::<Vec<_>>().join(", "));
     }
     if let (Some(to_heal), Some((begin, end))) = (times.to_heal, times.fault) {

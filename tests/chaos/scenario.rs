@@ -201,15 +201,25 @@ impl Scenario {
 
 /// What grew on which node from one look to the next, in all; a node that was started meanwhile begins at 0.
 fn counted(before: &[Numbers], after: &[Numbers]) -> BTreeMap<String, u64> {
-    const SHOWN: [&str; 5] =
-        ["hubbub_pages_read_total", "hubbub_sessions_lagged_total", "hubbub_sessions_evicted_total", "hubbub_bus_refused_total", "hubbub_errors_total"];
+    const SHOWN: [&str; 5] = [
+        "hubbub_pages_read_total",
+        "hubbub_sessions_lagged_total",
+        "hubbub_sessions_evicted_total",
+        "hubbub_bus_refused_total",
+        "hubbub_errors_total",
+    ];
     let mut counted = BTreeMap::new();
     for (node, numbers) in after.iter().enumerate() {
         for (name, now) in numbers.iter().filter(|(name, _)| SHOWN.iter().any(|shown| name.starts_with(shown))) {
             let then = before.get(node).and_then(|before| before.get(name)).copied().unwrap_or(0.0);
             let grown = if *now >= then { now - then } else { *now };
             // A count of what happened within minutes.
-            #[expect(clippy::as_conversions, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small whole number")]
+            #[expect(
+                clippy::as_conversions,
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a small whole number"
+            )]
             let grown = grown as u64;
             *counted.entry(name.clone()).or_default() += grown;
         }
@@ -222,13 +232,19 @@ impl Outcome {
     /// Holds the run against a bound.
     fn hold(&mut self, limit: Limit, plan: &Plan, events: &[Event]) {
         let times = &self.times;
-        let time = |what: &str, is: Option<u64>, most_ms: u64| Bound { what: what.to_owned(), is, most: most_ms * 1_000, is_time: true };
+        let time = |what: &str, is: Option<u64>, most_ms: u64| Bound {
+            what: what.to_owned(),
+            is,
+            most: most_ms * 1_000,
+            is_time: true,
+        };
         let compared = |what: &str, of: &[Spread; 3], tenths: u64, plus_ms: u64| {
             let before = of[0].p99().unwrap_or_default();
             let what = format!("{what}, p99 ({} before)", millis(before));
             Bound { what, is: of[1].p99(), most: before * tenths / 10 + plus_ms * 1_000, is_time: true }
         };
-        let count = |what: &str, is: u64, most: u64| Bound { what: what.to_owned(), is: Some(is), most, is_time: false };
+        let count =
+            |what: &str, is: u64, most: u64| Bound { what: what.to_owned(), is: Some(is), most, is_time: false };
         let bounds = match limit {
             Limit::Across => {
                 // Nothing was still to come where everything had come before.

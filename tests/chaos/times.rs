@@ -119,10 +119,24 @@ impl Times {
         let acks = events.iter().filter(|event| event.op == Op::Send && event.kind == Kind::Ok).map(|event| event.t_us);
         let flow = fault.and_then(|(_, end)| acks.filter(|at| *at >= end).min().map(|at| at - end));
         let mut refusals = BTreeMap::new();
-        for event in events.iter().filter(|event| event.op == Op::Send && matches!(event.kind, Kind::Info | Kind::Fail)) {
+        for event in events.iter().filter(|event| event.op == Op::Send && matches!(event.kind, Kind::Info | Kind::Fail))
+        {
             *refusals.entry(event.code.as_deref().unwrap_or("none").to_owned()).or_default() += 1;
         }
-        Self { ack, everywhere, same_node, cross_node, cross_from_heal, back, to_heal, flow, refusals, losses, fault, harm }
+        Self {
+            ack,
+            everywhere,
+            same_node,
+            cross_node,
+            cross_from_heal,
+            back,
+            to_heal,
+            flow,
+            refusals,
+            losses,
+            fault,
+            harm,
+        }
     }
 }
 
