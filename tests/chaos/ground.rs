@@ -52,6 +52,11 @@ impl Ground {
         }
     }
 
+    /// Whether something is mounted for it.
+    pub fn mounts(self) -> bool {
+        matches!(self, Self::SmallDisk | Self::SqliteImage | Self::PostgresImage)
+    }
+
     /// Whether nothing else may stand on the cluster afterwards.
     pub fn is_alone(self) -> bool {
         self == Self::PostgresImage
