@@ -168,7 +168,7 @@ async fn run_all(chosen: &[&'static Scenario], arguments: &Arguments, folder: Pa
         members: arguments.members,
         connections: arguments.connections,
     };
-    let (mut cluster, mut calm, mut good): (Option<Arc<Cluster>>, Option<Outcome>, _) = (None, None, Vec::new());
+    let (mut cluster, mut good, mut outcomes): (Option<Arc<Cluster>>, _, Vec<Outcome>) = (None, Vec::new(), Vec::new());
     for (turn, scenario) in chosen.iter().copied().enumerate() {
         let (shape, alone) = (scenario.ground.shape(), scenario.ground.is_alone());
         cluster = cluster.filter(|cluster| cluster.shape == shape && !alone);
@@ -183,7 +183,8 @@ async fn run_all(chosen: &[&'static Scenario], arguments: &Arguments, folder: Pa
         let outcome = run.await.unwrap_or_else(|error| Err(load::said(error)));
         match outcome {
             Ok(mut outcome) => {
-                if let (true, Some(calm)) = (scenario.name == "redis-away", &calm) {
+                let calm = outcomes.iter().find(|outcome| outcome.name == "calm");
+                if let (true, Some(calm)) = (scenario.name == "redis-away", calm) {
                     compare(&mut outcome, calm);
                 }
                 report::print(&outcome);
@@ -194,9 +195,7 @@ async fn run_all(chosen: &[&'static Scenario], arguments: &Arguments, folder: Pa
                         drop(fs::remove_file(&outcome.history));
                     }
                 }
-                if scenario.name == "calm" {
-                    calm = Some(outcome);
-                }
+                outcomes.push(outcome);
             }
             Err(error) => {
                 println!("\n{}: FAILED\n  {error}", scenario.name);
@@ -204,5 +203,6 @@ async fn run_all(chosen: &[&'static Scenario], arguments: &Arguments, folder: Pa
             }
         }
     }
+    report::table(&outcomes);
     good
 }

@@ -25,6 +25,8 @@ pub enum Ground {
     },
     /// The limits of frames and commands that a hub has by itself.
     Limits,
+    /// Nodes let clients in slowly: `limits.handshakes_per_second` and its burst are 300.
+    Doors,
     /// One hub on SQLite.
     Sqlite,
     /// Its database on a disk that can be filled up.
@@ -100,8 +102,10 @@ impl Ground {
             }
             Self::Limits => {
                 let own = ["FRAMES_PER_SECOND=400", "FRAMES_BURST=600", "COMMANDS_PER_SECOND=20", "COMMANDS_BURST=60"];
-                let own = own.map(|limit| format!("HUBBUB__LIMITS__{limit}"));
-                cluster.restart_with(|_| own.to_vec()).await;
+                cluster.restart_with(|_| limits(&own)).await;
+            }
+            Self::Doors => {
+                cluster.restart_with(|_| limits(&["HANDSHAKES_PER_SECOND=300", "HANDSHAKES_BURST=300"])).await;
             }
             Self::SmallDisk => {
                 let disk = SmallDisk::mount(&cluster.folder().join("disk"));
@@ -137,6 +141,10 @@ impl Ground {
             cluster.database_is_at(None);
         }
     }
+}
+
+fn limits(own: &[&str]) -> Vec<String> {
+    own.iter().map(|limit| format!("HUBBUB__LIMITS__{limit}")).collect()
 }
 
 async fn sqlite_at(cluster: &Cluster, folder: &std::path::Path) {

@@ -30,10 +30,10 @@ pub async fn slow_readers(network: &Arc<Network>, node: usize, room: &str, count
         });
     }
     let mut loud = Client::open(&url((node + 1) % network.nodes()), Some(&network.token("loud"))).await.unwrap();
-    let text = "x".repeat(3_900);
+    let (text, data) = ("x".repeat(3_900), "x".repeat(8_000));
     let speaking = async {
         loop {
-            loud.say(&room, &text).await;
+            loud.ask(json!({"type": "send", "room": room, "message": text, "data": data})).await;
             sleep(Duration::from_millis(40)).await;
         }
     };

@@ -55,8 +55,10 @@ pub enum Limit {
     EachGot(&'static str),
     /// Not one page of events was read from the database.
     NoPageRead,
-    /// No node took more clients in a second than `limits.handshakes_per_second` and its burst.
-    Admission,
+    /// No node took more clients than so many a second and so many at once (`limits.handshakes_per_second`, `…_burst`).
+    Admission(u64, u64),
+    /// Some clients were told to come later, by 503.
+    ToldToWait,
     /// Mebibytes of any node.
     Memory(u64),
 }
@@ -180,7 +182,11 @@ pub const SCENARIOS: &[Scenario] = &[
         .keeps(&[Limit::Ack(500)]),
     one("storm", Fault::ClientsCut, 10, "F14: all connections are lost in one moment, and resume")
         .with(Crowd::Many(Ways::Spread, 5_000))
-        .keeps(&[Limit::BackLast(5_000), Limit::NoPageRead, Limit::Admission, Limit::Memory(160)]),
+        .keeps(&[Limit::BackLast(5_000), Limit::NoPageRead, Limit::Admission(1_000, 2_000), Limit::Memory(160)]),
+    one("storm-doors", Fault::ClientsCut, 20, "F14: the same, where nodes take 300 a second")
+        .on(Ground::Doors)
+        .with(Crowd::Many(Ways::Spread, 5_000))
+        .keeps(&[Limit::BackLast(15_000), Limit::Admission(300, 300), Limit::ToldToWait, Limit::Memory(160)]),
     one(
         "storm-kill",
         Fault::NodeKill(1),

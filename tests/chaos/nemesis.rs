@@ -157,7 +157,7 @@ impl<'a> Nemesis<'a> {
                 }
             }
             Fault::SlowReaders(count) => {
-                self.hostile(count, 256 << 10, hostile::slow_readers(&cluster.network, 0, &self.room, count)).await
+                self.hostile(count, 256 << 10, hostile::slow_readers(&cluster.network, 0, &self.room, count)).await;
             }
             Fault::Floods(count) => self.hostile(count, 1 << 20, hostile::floods(&cluster.network, 0, count)).await,
         }

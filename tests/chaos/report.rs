@@ -66,16 +66,30 @@ pub fn print(outcome: &Outcome) {
         outcome.memory.iter().map(|(node, bytes)| format!("node{node} {} MiB", bytes / 1_048_576)).collect();
     line("memory at most", &memory.join(", "));
     for bound in &outcome.bounds {
-        let shown = |value: u64| if bound.is_time { millis(value) } else { value.to_string() };
-        let is = bound.is.map_or("not measured".to_owned(), shown);
         let kept = if bound.holds() { "kept" } else { "BROKEN" };
-        line("bound", &format!("{}: {is}, at most {}: {kept}", bound.what, shown(bound.most)));
+        line("bound", &format!("{}: {}: {kept}", bound.what, bound.compared()));
     }
     for failure in &outcome.failures {
         line("FAILURE", failure);
     }
     if !outcome.passed() {
         line("history", &outcome.history.display().to_string());
+    }
+}
+
+/// A row for each run, as docs/reliability.md has them.
+pub fn table(outcomes: &[Outcome]) {
+    println!(
+        "\n| scenario | messages, deliveries | ack p99 | across p99 | clients back p99 | bounds |\n|---|---|---|---|---|---|"
+    );
+    for Outcome { name, verdict, times, bounds, .. } in outcomes {
+        let phase = usize::from(times.fault.is_some());
+        let [ack, across] =
+            [&times.ack, &times.cross_node].map(|spread| spread[phase].p99().map_or("–".to_owned(), millis));
+        let back = times.back.p99().map_or("–".to_owned(), |p99| format!("{} ({})", millis(p99), times.back.count()));
+        let bounds: Vec<_> = bounds.iter().map(|bound| format!("{} {}", bound.what, bound.compared())).collect();
+        let (messages, deliveries) = (verdict.acked, verdict.seen);
+        println!("| {name} | {messages}, {deliveries} | {ack} | {across} | {back} | {} |", bounds.join("; "));
     }
 }
 

@@ -26,8 +26,6 @@ use super::{
 const CALM: Duration = Duration::from_secs(4);
 /// From the end of the load until everybody has everything.
 const DRAIN: Duration = Duration::from_secs(30);
-/// `limits.handshakes_per_second` and `limits.handshakes_burst`: what a node takes in a second at the most.
-const ADMISSION: u64 = 1_000 + 2_000;
 
 /// What the command says of all scenarios.
 #[derive(Clone)]
@@ -49,6 +47,12 @@ pub struct Bound {
 impl Bound {
     pub fn holds(&self) -> bool {
         self.is.is_some_and(|is| is <= self.most)
+    }
+
+    /// What it is, and what it may be.
+    pub fn compared(&self) -> String {
+        let shown = |value: u64| if self.is_time { millis(value) } else { value.to_string() };
+        format!("{} of {}", self.is.map_or("not measured".to_owned(), shown), shown(self.most))
     }
 }
 
@@ -273,7 +277,20 @@ impl Outcome {
                 let read = self.counted.get("hubbub_pages_read_total").copied().unwrap_or_default();
                 vec![count("pages of events read from the database", read, 0)]
             }
-            Limit::Admission => vec![count("clients that a node took in within a second", admitted(events), ADMISSION)],
+            Limit::Admission(rate, burst) => {
+                let what = format!("clients that a node took in beyond {rate} a second");
+                vec![count(&what, admitted(events, rate), burst)]
+            }
+            Limit::ToldToWait => {
+                let told =
+                    events.iter().filter(|event| event.op == Op::Join && event.code.as_deref() == Some("503")).count();
+                self.notes.push(format!("503 was answered {told} times"));
+                if told == 0 {
+                    self.failures.push("P5: nobody was told to come later".to_owned());
+                }
+                Vec::new()
+            }
+
             Limit::Memory(most) => {
                 let highest = self.memory.values().max().copied().unwrap_or_default();
                 vec![count("MiB of memory of any node", highest >> 20, most)]
@@ -283,21 +300,18 @@ impl Outcome {
     }
 }
 
-/// The most joins after the first fault that a node answered within a second.
-fn admitted(events: &[Event]) -> u64 {
+/// The most clients that a node took in, from the first fault on, beyond so many a second. A join that is answered late was
+/// admitted before that: what was admitted by then is at least what has joined.
+fn admitted(events: &[Event], rate: u64) -> u64 {
     let from = events.iter().find(|event| event.op == Op::Fault).map_or(0, |event| event.t_us);
-    let mut windows: BTreeMap<usize, std::collections::VecDeque<u64>> = BTreeMap::new();
-    let mut most = 0;
+    let (mut joined, mut most): (BTreeMap<usize, u64>, u64) = (BTreeMap::new(), 0);
     for event in events.iter().filter(|event| event.op == Op::Join && event.kind == Kind::Ok && event.t_us >= from) {
         let Some(node) = event.node else { continue };
-        let window = windows.entry(node).or_default();
-        window.push_back(event.t_us);
-        while window.front().is_some_and(|first| event.t_us - first > 1_000_000) {
-            window.pop_front();
-        }
-        most = most.max(window.len());
+        let joined = joined.entry(node).or_default();
+        *joined += 1;
+        most = most.max(joined.saturating_sub((event.t_us - from) * rate / 1_000_000));
     }
-    u64::try_from(most).unwrap()
+    most
 }
 
 /// Acks without Redis against those with it.
