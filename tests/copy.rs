@@ -2,9 +2,10 @@
 //!
 //! P1 P2 P3 P4 P7 P8 P12: what was acked on SQLite is there with its number, a cursor of before gets what it missed and no
 //! reset, a retry of before is no second message, and whoever had no right has none. A copy that was ended halfway, or whose
-//! rows came out otherwise, leaves nothing. Seen to fail with the copy broken so: numbers of users not set past the highest
-//! (the new user's row), hub_ban left out of the list (its test, and P7), not compared (the altered rows), committed table by
-//! table (the ended copy), SQLite's lock not taken (the command beside).
+//! rows came out otherwise, leaves nothing. Seen to fail with the copy broken so (scripts/mutants): a table left out (P7: its
+//! line is missing), the next row numbered from one (P3: a new user's is refused), rows not compared (P12: the altered ones
+//! pass), each table committed by itself (P1: half of it stays), SQLite's lock not taken (P1: a command writes what is not
+//! copied).
 
 use std::{
     fs,
