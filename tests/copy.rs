@@ -9,6 +9,7 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader},
     path::Path,
     process::{Command, Output, Stdio},
     time::{Duration, Instant},
@@ -343,18 +344,20 @@ async fn a_copy_that_would_lose_something_is_refused() {
     assert_eq!(hub.api("bob").get("/api/rooms/lobby/messages").body["messages"][0]["message"], "hi");
     // A hub on the source.
     let mut hub = Hub::command(here, &sqlite()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let start = Instant::now();
-    while !here.join("data/hubbub.db-wal").exists() {
-        assert!(start.elapsed() < PATIENCE, "the hub never opens its database");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    let mut listens = String::new();
+    BufReader::new(hub.stdout.take().unwrap()).read_line(&mut listens).unwrap();
+    assert!(listens.starts_with("hubbub listens on"), "{listens}");
     refused(&copy(here, &empty), 1, &format!("data/hubbub.db: another hubbub (process {}) uses", hub.id()));
     hub.kill().unwrap();
     hub.wait().unwrap();
-    // One that was killed has left a part in its log, which is copied too.
+    // One that was killed has left what it wrote in SQLite's log, its keys: they are copied too.
+    assert!(fs::metadata(here.join("data/hubbub.db-wal")).unwrap().len() > 0);
     let copied = copy(here, &empty);
     assert!(copied.status.success(), "{}", all_of(&copied));
     let there = Database::open(&empty).await;
+    let keys = "SELECT group_concat(key || value) FROM (SELECT * FROM hub_setting ORDER BY key)";
+    let copied = "SELECT string_agg(key || value, ',' ORDER BY key) FROM hub_setting";
+    assert_eq!(there.text(copied).await, source(here).await.text(keys).await);
     assert_eq!(there.messages("tea").await.len(), 3);
     assert_eq!(there.messages("tea").await, source(here).await.messages("tea").await, "P1");
 }

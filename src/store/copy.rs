@@ -4,7 +4,13 @@
 //! Nobody writes meanwhile: the file is locked as by a hub, and SQLite's own lock keeps the operator's commands out; on the
 //! server all of the hub's tables are locked. Runs on the thread of the command; bounded by a page of rows from each side.
 
-use std::{future::Future, io, ops::Range, path::Path, time::Duration};
+use std::{
+    future::Future,
+    io,
+    ops::Range,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use futures_util::{Stream, TryStreamExt};
 use sea_orm::sqlx::{
@@ -21,6 +27,8 @@ use crate::config::{DatabaseConfig, DatabaseUrl, Secret};
 
 /// The longest the server may take for a page, the first row of a table in order, or the commit.
 const STALLED: Duration = Duration::from_secs(300);
+/// How long the server may go on showing the connections of a hub that has just been stopped.
+const ENDING: Duration = Duration::from_secs(2);
 /// The collation in which the server puts text in the order of its bytes, as SQLite does.
 const BYTES: &str = r#" COLLATE "C""#;
 /// A start of the hub makes its keys here, and nothing else anywhere: a server that has no more is as good as empty.
@@ -320,9 +328,12 @@ impl Target {
 
     /// Refuses where a hub runs, or has left more than a start of it makes.
     async fn expect_empty(&mut self, tables: &[Table]) -> Result<(), CopyError> {
-        let hubs: i64 = self.ask(postgres::HUBS).await?;
-        if hubs > 0 {
-            return Err(OpenError::InUse { path: self.place.clone(), owner: String::new() }.into());
+        let start = Instant::now();
+        while self.ask::<i64>(postgres::HUBS).await? > 0 {
+            if start.elapsed() > ENDING {
+                return Err(OpenError::InUse { path: self.place.clone(), owner: String::new() }.into());
+            }
+            tokio::time::sleep(ENDING / 20).await;
         }
         for table in tables.iter().filter(|table| table.name != SETTINGS) {
             let there: bool = self.ask(&format!("SELECT to_regclass('{}') IS NOT NULL", table.name)).await?;
