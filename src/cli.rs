@@ -1,5 +1,6 @@
 //! The command line: what can be done, and how an end is told to people and to scripts.
 
+mod copy;
 mod operate;
 
 use std::{
@@ -11,13 +12,16 @@ use std::{
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use self::operate::{RoomCommand, UserCommand};
+use self::{
+    copy::CopyPlan,
+    operate::{RoomCommand, UserCommand},
+};
 use crate::{
     app::{self, AppError},
     auth::{self, OWN_KEY_SETTING, OwnKey},
     bench::{self, BenchError, Plan},
     config::{self, Config, ConfigError, LogFormat, Overrides},
-    store::{OpenError, Store},
+    store::{CopyError, OpenError, Store},
 };
 
 /// `EX_CONFIG` of sysexits.h: the settings are wrong.
@@ -68,6 +72,9 @@ enum Command {
         /// The file to make.
         file: String,
     },
+    /// Copy the hub from SQLite, where it must be stopped, to PostgreSQL: every row as it is, all or nothing. Nothing there
+    /// is overwritten, nothing here is changed.
+    Copy(CopyPlan),
     /// After a restore from a backup, before the hub starts: give every room a new epoch, so that clients which saw
     /// more than the backup has are told to start over.
     NewEpoch,
@@ -85,6 +92,8 @@ enum CliError {
     App(#[from] AppError),
     #[error(transparent)]
     Bench(#[from] BenchError),
+    #[error(transparent)]
+    Copy(#[from] CopyError),
     #[error("the name must be 1 to 124 characters without control characters")]
     BadName,
     #[error("{0}")]
@@ -145,6 +154,7 @@ async fn command(cli: Cli) -> Result<(), CliError> {
         Command::User(command) => operate::user(&config, command).await,
         Command::Room(command) => operate::room(&config, command).await,
         Command::Backup { file } => operate::backup(&config, &file).await,
+        Command::Copy(plan) => copy::copy(&config, &plan).await,
         Command::NewEpoch => operate::new_epoch(&config).await,
         Command::Bench(plan) => Ok(bench::run(&config, plan).await?),
         Command::Secret => Ok(()),

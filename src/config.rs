@@ -8,7 +8,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
 
-pub use layers::{ConfigError, Overrides, load};
+pub use layers::{ConfigError, Overrides, copy_target, load};
 
 use crate::protocol::MessageLimits;
 

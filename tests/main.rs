@@ -15,6 +15,7 @@ mod admission;
 mod bad_input;
 mod clients;
 mod command_line;
+mod copy;
 mod dataset;
 mod documents;
 mod durability;

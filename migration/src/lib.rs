@@ -10,6 +10,11 @@ mod m20261122_000003_sanctions;
 /// All migrations, oldest first.
 pub struct Migrator;
 
+/// The names of all migrations, as a database of this version's schema has them.
+pub fn names() -> Vec<String> {
+    Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect()
+}
+
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn sea_orm_migration::MigrationTrait>> {
         vec![

@@ -117,11 +117,6 @@ fn load_from(overrides: &Overrides, given: &[(String, String)]) -> Result<Config
     top(&mut layers)?;
     let mut config = layers.finish()?;
     layers.check(&config)?;
-    let from_file = |key: &str, path: &str| {
-        let text = fs::read_to_string(path);
-        let text = text.map_err(|source| ConfigError::Read { path: format!("{key}: {path}"), source })?;
-        Ok(text.trim().to_owned())
-    };
     if !config.auth.secret_file.is_empty() {
         config.auth.secret = Secret(from_file("auth.secret_file", &config.auth.secret_file)?);
     }
@@ -142,6 +137,29 @@ fn load_from(overrides: &Overrides, given: &[(String, String)]) -> Result<Config
             parsed.map_err(|must| layers.bad("database.url_file", &format!("holds an address that {must}")))?;
     }
     Ok(config)
+}
+
+/// What a file holds that is named instead of a secret.
+fn from_file(key: &str, path: &str) -> Result<String, ConfigError> {
+    let text = fs::read_to_string(path);
+    let text = text.map_err(|source| ConfigError::Read { path: format!("{key}: {path}"), source })?;
+    Ok(text.trim().to_owned())
+}
+
+/// Where `hubbub copy` is to copy to, as its flags say: the address or a file that holds it.
+pub fn copy_target(to: Option<&str>, file: Option<&str>) -> Result<Secret, ConfigError> {
+    let (place, url) = match file {
+        Some(path) => ("--to-file", from_file("--to-file", path)?),
+        None => ("--to", to.unwrap_or_default().to_owned()),
+    };
+    match DatabaseUrl::parse(&url) {
+        Ok(DatabaseUrl::Postgres(url)) => Ok(url),
+        _ => Err(ConfigError::BadValue {
+            place: place.to_owned(),
+            key: "database.url".to_owned(),
+            message: "must be postgres://USER:PASSWORD@HOST/DATABASE".to_owned(),
+        }),
+    }
 }
 
 const ORIGIN_MUST: &str =

@@ -1,7 +1,8 @@
 //! Everything that is in the database, SQLite or PostgreSQL. The only place that names sea_orm. Some connections write,
 //! others read; each call has a timeout, and every error says whether the database or the statement is at fault.
 //!
-//! `writer` owns the way of messages (group commit); `append` is its SQL; the rest are reads and rare small writes.
+//! `writer` owns the way of messages (group commit); `append` is its SQL; `copy` moves all of it to another database; the rest
+//! are reads and rare small writes.
 
 mod append;
 mod append_postgres;
@@ -10,6 +11,8 @@ mod at_home;
 mod audit;
 mod bans;
 mod connect;
+mod copy;
+mod copy_page;
 mod events;
 mod health;
 mod members;
@@ -42,6 +45,7 @@ pub use audit::{AuditEntry, News, RECENT_ACTS};
 pub use bans::BanSummary;
 use connect::Home;
 pub use connect::{OpenError, StoreBounds, owner_of};
+pub use copy::{Copied, CopyError, CopyProgress};
 pub use events::EventPage;
 pub use health::Health;
 pub use members::{ChangeError, Changed, MemberSummary, Role, RoomChange};

@@ -21,6 +21,9 @@ const MIGRATION_LOCK: i64 = 0x6875_6262_7562;
 const MIGRATION_WAIT: &str = "60s";
 /// The longest a connection that comes back may take to be ready again, before it is dropped for a new one.
 const RELEASE: Duration = Duration::from_secs(1);
+/// Makes a connection wait for the disk at each commit (P1), whatever the server's default is; or for more than that.
+pub(super) const DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', false) \
+     WHERE current_setting('synchronous_commit') <> 'remote_apply'";
 /// A connection that rested longer than this is asked whether it still lives, before it is used.
 const RESTED: Duration = Duration::from_secs(1);
 
@@ -99,11 +102,13 @@ pub(super) fn check_url(url: &Secret) -> Result<(), OpenError> {
     }
 }
 
+/// Connections of hubs to this database, beside the one that asks.
+pub(super) const HUBS: &str = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'hubbub' \
+     AND datname = current_database() AND pid <> pg_backend_pid()";
+
 /// Whether a hub is connected to this database, beside the one connection that asks.
 pub(super) async fn is_in_use(connection: &DatabaseConnection) -> Result<bool, StoreError> {
-    let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'hubbub' \
-               AND datname = current_database() AND pid <> pg_backend_pid()";
-    let row = connection.query_one_raw(super::statement(connection, sql, [])).await?;
+    let row = connection.query_one_raw(super::statement(connection, HUBS, [])).await?;
     Ok(row.is_some_and(|row| row.try_get_by_index::<i64>(0).is_ok_and(|others| others > 0)))
 }
 
@@ -119,7 +124,7 @@ pub(super) fn place(url: &Secret) -> String {
 }
 
 /// Several processes may start at once: one migrates, the others wait for it. sea-orm-migration takes no lock itself.
-async fn migrate(config: &DatabaseConfig, url: &Secret) -> Result<(), DbErr> {
+pub(super) async fn migrate(config: &DatabaseConfig, url: &Secret) -> Result<(), DbErr> {
     // A pool says only that it waited in vain; this says why.
     let options = url.reveal().parse::<PgConnectOptions>().map_err(sqlx_error)?;
     let first = tokio::time::timeout(config.read_timeout, sqlx::PgConnection::connect_with(&options)).await;
@@ -147,7 +152,7 @@ async fn connect(
     // A statement that outlives its caller must not go on for ever, nor a transaction of a node that was stopped.
     let settings = format!(
         "SET statement_timeout = {}; SET idle_in_transaction_session_timeout = 5000; \
-         SET default_transaction_isolation = 'read committed'; SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') <> 'remote_apply'",
+         SET default_transaction_isolation = 'read committed'; {DURABLE}",
         config.write_timeout.max(config.read_timeout).as_millis()
     );
     let mut options = ConnectOptions::new(url.reveal());

@@ -16,7 +16,7 @@ use migration::{Migrator, MigratorTrait};
 use sea_orm::{
     ConnectOptions, Database, DatabaseConnection,
     sqlx::{
-        self, Connection,
+        self, ConnectOptions as _, Connection, Executor, SqliteConnection,
         sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
     },
 };
@@ -64,6 +64,23 @@ pub(super) async fn open_beside(config: &DatabaseConfig, path: &Path, bounds: St
     let write = Database::connect(writing(config, path)).await.map_err(|error| failed(error.into()))?;
     let read = connect_reading(config, path).await.map_err(failed)?;
     Ok(Store::new(write, read, bounds, Home::Sqlite(Locked { path: path.to_owned(), file })))
+}
+
+/// The file, locked as by a hub, and a connection that has SQLite's own lock for writing too, and writes nothing: as long as
+/// both live nobody else does, not even a command of the operator's.
+pub(super) async fn hold(config: &DatabaseConfig, path: &Path) -> Result<(Locked, SqliteConnection), OpenError> {
+    if !path.exists() {
+        return Err(OpenError::Missing { place: path.display().to_string() });
+    }
+    let file = take_lock(path)?;
+    let holding = async {
+        let options = sqlite(path)(SqliteConnectOptions::new()).busy_timeout(config.read_timeout);
+        let mut connection = SqliteConnection::connect_with(&options.disable_statement_logging()).await?;
+        connection.execute("BEGIN IMMEDIATE").await?;
+        Ok::<_, sqlx::Error>(connection)
+    };
+    let connection = holding.await.map_err(|error| database_error(path, error.into()))?;
+    Ok((Locked { path: path.to_owned(), file }, connection))
 }
 
 /// A connection that only reads, beside a hub that may be running.
