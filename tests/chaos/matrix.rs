@@ -205,6 +205,7 @@ pub const SCENARIOS: &[Scenario] = &[
         .keeps(&[Limit::SameNodeAsBefore]),
     one("processor", Fault::NodeSlow(1), 12, "F17: a node gets a fifth of its time"),
     one("panic-writer", Fault::NodePanic(1, Actor::Writer), 6, "F18: a panic in the Writer ends the process")
+        .ci()
         .on(Ground::Clocks { apart: false })
         .keeps(&[Limit::BackP99(5_000)]),
     one("panic-server", Fault::NodePanic(1, Actor::ChatServer), 6, "F18: a panic in the ChatServer ends the process")
@@ -227,7 +228,6 @@ pub const SCENARIOS: &[Scenario] = &[
         .on(Ground::SqliteImage)
         .keeps(&[Limit::Flow(2_000)]),
     one("disk-full", Fault::DiskFull, 10, "F9: SQLite's disk is full")
-        .ci()
         .on(Ground::SmallDisk)
         .keeps(&[Limit::Flow(2_000)]),
     one("disk-fails", Fault::SyncFails, 10, "F10: what SQLite wrote can't be brought to the disk")
