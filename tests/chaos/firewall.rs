@@ -6,7 +6,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-const TABLE: &str = "hubbub_chaos";
+/// Of this process alone: several checkers may run side by side.
+fn table() -> String {
+    format!("inet hubbub_chaos_{}", std::process::id())
+}
 
 /// What becomes of the packets to and from a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,16 +36,22 @@ pub fn set(port: &str, rule: Rule) {
         }
     };
     let chain = format!("chain input {{ type filter hook input priority 0; policy accept;\n{rules}\n}}");
-    nft(&format!("table inet {TABLE} {{\n{chain}\n}}\n")).unwrap_or_else(|error| panic!("{rule:?}: {error}"));
+    nft(&format!("table {} {{\n{chain}\n}}\n", table())).unwrap_or_else(|error| panic!("{rule:?}: {error}"));
 }
 
 pub fn can_be_used() -> bool {
-    nft(&format!("table inet {TABLE} {{ }}\ndelete table inet {TABLE}\n")).is_ok()
+    nft(&without()).is_ok()
 }
 
 /// No rule of ours is left. Where there is none this does nothing.
 pub fn lift() {
-    drop(nft(&format!("table inet {TABLE} {{ }}\ndelete table inet {TABLE}\n")));
+    drop(nft(&without()));
+}
+
+/// Makes the table first, so that there is one to delete.
+fn without() -> String {
+    let table = table();
+    format!("table {table} {{ }}\ndelete table {table}\n")
 }
 
 fn nft(script: &str) -> Result<(), String> {
