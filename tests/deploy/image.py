@@ -12,6 +12,7 @@ import pathlib
 import re
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -202,8 +203,9 @@ def run(image):
         command = [*user, str(image.program(command[0])), *command[1:]]
         return subprocess.Popen(command, cwd=image.path("."), env=env, stdin=subprocess.DEVNULL, **more)
 
-    def health(said=subprocess.DEVNULL):
-        return start(image.health[1], stdout=said, stderr=said).wait(timeout=seconds(image.health[0]["timeout"]))
+    def health():
+        asking = start(image.health[1], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return asking.wait(timeout=seconds(image.health[0]["timeout"]))
 
     before = files(image.root)
     with tempfile.TemporaryFile() as log, start(image.entrypoint + image.command, stdout=log, stderr=log) as hub:
@@ -218,11 +220,11 @@ def run(image):
             check(owner == (int(uid) if user else os.getuid()) != 0, f"the database is user {owner}'s")
             check(files(image.root) == before, f"written outside of /data: {files(image.root) - before}")
             began = time.monotonic()
-            hub.send_signal(getattr(__import__("signal"), image.stop_signal))
+            hub.send_signal(signal.Signals[image.stop_signal])
             # server.stop_timeout in production.
             code = hub.wait(timeout=30)
             check(code == 0, f"the hub ended with {code} at a stop")
-            check(health(sys.stdout) == 1, "HEALTHCHECK says that a hub lives which has ended")
+            check(health() == 1, "HEALTHCHECK says that a hub lives which has ended")
             return time.monotonic() - began
         finally:
             hub.kill()
@@ -234,7 +236,7 @@ def seconds(time_text):
 
 
 def main():
-    # The build's folder stays, so that a second run builds nothing. Its own, since others may be at the tests' binary.
+    # The build's folder stays, so that a second run builds nothing.
     with tempfile.TemporaryDirectory() as place:
         os.chmod(place, 0o755)
         stages = build([TOP / "target/deploy/build", pathlib.Path(place) / "image"], "dev")
