@@ -158,6 +158,7 @@ fn the_board_is_whole() {
     assert_eq!(variables, ["datasource", "node"]);
     for panel in panels(&board) {
         assert!(!panel["description"].as_str().unwrap().is_empty(), "{} says nothing of itself", panel["title"]);
+        assert_eq!(panel["datasource"]["uid"], "${datasource}", "{}", panel["title"]);
         for target in panel["targets"].as_array().unwrap() {
             assert_eq!(target["datasource"]["uid"], "${datasource}", "{}", panel["title"]);
             assert!(target["expr"].as_str().unwrap().contains("\"$node\""), "{}: of all nodes", panel["title"]);

@@ -92,7 +92,7 @@ def judge_compose():
         check(patience > health_patience, f"{name}'s health check has {patience} s, the command {health_patience} s")
         trusted = node["environment"]["HUBBUB__SERVER__TRUSTED_PROXIES"]
         check(trusted == f"{address('nginx')}/32", f"{name} believes {trusted}, nginx is {address('nginx')}")
-        check(node["read_only"] and node["cap_drop"] == ["ALL"] and node["security_opt"] == ["no-new-privileges:true"], name)
+        check(node["read_only"] and node["cap_drop"] == ["ALL"] and node["security_opt"] == ["no-new-privileges:true"], f"{name} is not locked in")
     for name, service in services.items():
         for mount in service.get("volumes", []):
             source = mount.split(":")[0]
@@ -100,7 +100,7 @@ def judge_compose():
             check(there, f"{name} mounts {source}, which is not there")
         check(service.get("restart") and service.get("healthcheck"), f"{name} has no health check, or is not restarted")
     files = nodes["node1"]["ulimits"]["nofile"]
-    check(files["soft"] == files["hard"] == int(found(r"^LimitNOFILE=(\d+)", unit, "LimitNOFILE")), "numbers of open files")
+    check(files["soft"] == files["hard"] == int(found(r"^LimitNOFILE=(\d+)", unit, "LimitNOFILE")), "Compose and systemd give different numbers of files")
     check(re.search(r"COPY .*--chown=10001:10001", dockerfile), "the image's user is not 10001, as the README's files expect")
 
 
@@ -122,7 +122,7 @@ def judge_kubernetes():
     grace = pod["terminationGracePeriodSeconds"]
     check(grace > stop_timeout, f"Kubernetes kills after {grace} s, and a stop may take {stop_timeout} s")
     check(deployment["minReadySeconds"] > drain_spread, "the next pod goes before the last one's clients are back")
-    check(deployment["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}, "the rolling update")
+    check(deployment["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}, "a deployment takes pods away before new ones are ready")
     for probe, path in [("startupProbe", "live"), ("livenessProbe", "live"), ("readinessProbe", "ready")]:
         asked = container[probe]["httpGet"]["path"]
         check(asked == f"/health/{path}", f"{probe} asks {asked}")
@@ -143,7 +143,7 @@ def judge_kubernetes():
     check(set(ports) == {port["name"]}, f"ports {ports} of {port}")
     ingress = kubernetes["Ingress", "hubbub"]
     (path,) = ingress["spec"]["rules"][0]["http"]["paths"]
-    check(path["backend"]["service"] == {"name": "hubbub", "port": {"name": service["ports"][0]["name"]}}, "the Ingress's service")
+    check(path["backend"]["service"] == {"name": "hubbub", "port": {"name": service["ports"][0]["name"]}}, "the Ingress leads to no port of the Service")
     note = {name.split("/")[1]: value for name, value in ingress["metadata"]["annotations"].items()}
     check(int(note["proxy-read-timeout"]) > seconds(limits["heartbeat"]), "the Ingress shuts sockets between two pings")
     check(size(note["proxy-body-size"]) == limits["body_bytes"], "the Ingress takes other bodies than the hub")

@@ -216,7 +216,9 @@ def run(image):
                     log.seek(0)
                     fail(f"the hub is not healthy ({hub.poll()}):\n{log.read().decode()}")
                 time.sleep(0.1)
-            owner = (image.root / "data/hubbub.db").stat().st_uid
+            database = image.root / "data/hubbub.db"
+            check(database.exists(), "the database is not in /data")
+            owner = database.stat().st_uid
             check(owner == (int(uid) if user else os.getuid()) != 0, f"the database is user {owner}'s")
             check(files(image.root) == before, f"written outside of /data: {files(image.root) - before}")
             began = time.monotonic()
