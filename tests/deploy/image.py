@@ -136,7 +136,9 @@ def build(places, profile):
         elif word == "RUN":
             # Its mounts are caches; the caches here are this machine's.
             check(all(name == "mount" and value.startswith("type=cache,") for name, value in flags), f"RUN {flags}")
-            ran = subprocess.run(["sh", "-c", rest], cwd=stage.path("."), env=os.environ | stage.env | stage.args)
+            target = os.path.join(TOP, os.environ.get("CARGO_TARGET_DIR", "target"))
+            env = os.environ | {"CARGO_TARGET_DIR": target} | stage.env | stage.args
+            ran = subprocess.run(["sh", "-c", rest], cwd=stage.path("."), env=env)
             check(ran.returncode == 0, f"RUN {rest} ended with {ran.returncode}")
         elif word == "ENV":
             stage.env |= dict(pair.split("=", 1) for pair in shlex.split(rest))
@@ -166,6 +168,8 @@ def judge(stages):
     first, image = stages["build"], stages["the last"]
     rust = tomllib.loads((TOP / "Cargo.toml").read_text())["workspace"]["package"]["rust-version"]
     check(first.image == f"rust:{rust}-bookworm", f"{first.image} is not Rust {rust} of Cargo.toml on bookworm")
+    # Cargo here would find it in the folders above, and says nothing where it is missing.
+    check(first.path(".cargo/config.toml").is_file(), "the build does not see .cargo/config.toml")
     check(image.image == "debian:bookworm-slim", f"{image.image} is not the Debian that the build was for")
     check(re.fullmatch(r"[1-9]\d*:[1-9]\d*", image.user or ""), f"USER {image.user} is not a number that is not root's")
     check(image.volumes == ["/data"], f"VOLUME is {image.volumes}, not /data")
