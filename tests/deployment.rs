@@ -131,8 +131,12 @@ fn every_bounded_number_stands_on_the_board_beside_its_bound() {
     }
     assert!(rows >= 9, "{rows} numbers with a bound");
     // What has none is there too.
+    let shown = panels(&board).flat_map(queries).flat_map(|query| words(query, "hubbub_")).collect::<BTreeSet<_>>();
     for name in docs.lines().filter(|line| line.starts_with("| `hubbub_")).map(|row| row.split('`').nth(1).unwrap()) {
-        assert!(panels(&board).flat_map(queries).any(|query| query.contains(name)), "{name} is not on the board");
+        let there = ["", "_total", "_info", "_bucket", "_count"]
+            .iter()
+            .any(|ending| shown.contains(&format!("{name}{ending}")));
+        assert!(there, "{name} is not on the board");
     }
 }
 
