@@ -1,6 +1,7 @@
 //! The command line: what can be done, and how an end is told to people and to scripts.
 
 mod copy;
+mod health;
 mod operate;
 
 use std::{
@@ -52,6 +53,15 @@ enum Command {
     Migrate,
     /// Read the settings, say what is wrong with them, and end.
     CheckConfig,
+    /// Ask the hub that runs with these settings whether it lives, and end with 0 where it does, else with 1.
+    Health {
+        /// Ask whether it can store and deliver messages.
+        #[arg(long)]
+        ready: bool,
+        /// How long it may take to answer.
+        #[arg(long, value_name = "TIME", default_value = "3s", value_parser = humantime::parse_duration)]
+        timeout: Duration,
+    },
     /// Print a token of the hub's own for trying out: the user is hub:NAME.
     Token {
         /// The user's name.
@@ -150,6 +160,7 @@ async fn command(cli: Cli) -> Result<(), CliError> {
             app::check_redis(&config).map_err(AppError::from)?;
             print("the settings are good")
         }
+        Command::Health { ready, timeout } => print(&health::ask(config.server.bind, ready, timeout)?),
         Command::Token { user, lifetime } => token(&config, &user, lifetime).await,
         Command::User(command) => operate::user(&config, command).await,
         Command::Room(command) => operate::room(&config, command).await,

@@ -1,10 +1,16 @@
 //! The command line: what can be done without a hub, and how a start that can't be ends.
 
-use std::{fs, process::Output};
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpListener,
+    process::Output,
+};
 
+use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{Hub, HubOptions};
+use crate::support::{Api, Hub, HubOptions, free_port};
 
 fn run(folder: &TempDir, options: HubOptions, arguments: &[&str]) -> (Option<i32>, String, String) {
     let Output { status, stdout, stderr } = Hub::command(folder.path(), &options).args(arguments).output().unwrap();
@@ -152,4 +158,81 @@ fn migrate_and_token_make_a_database_and_dev_keeps_its_secret_to_itself() {
     }
     let (code, _, _) = run(&folder, HubOptions::default(), &["fly"]);
     assert_eq!(code, Some(2));
+}
+
+/// What a container's health check runs: the settings say where the hub listens.
+#[tokio::test]
+async fn health_asks_the_hub_that_runs_and_no_other() {
+    // All addresses can be listened on, not asked.
+    let hub = Hub::with(HubOptions::default().set("server.bind", "0.0.0.0:0"));
+    let (folder, port) = (TempDir::new().unwrap(), hub.address.port());
+    // A proxy has nothing to do with it.
+    let ask = |bind: String, arguments: &[&str]| {
+        let mut command = Hub::command(folder.path(), &HubOptions::default().set("server.bind", bind));
+        let output = command.env("http_proxy", "http://127.0.0.1:9").arg("health").args(arguments).output().unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        (output.status.code(), said)
+    };
+    for (arguments, says) in [(&[][..], "is live"), (&["--ready"], "is ready")] {
+        for bind in [format!("0.0.0.0:{port}"), format!("127.0.0.1:{port}")] {
+            assert_eq!(ask(bind, arguments), (Some(0), format!("http://127.0.0.1:{port} {says}\n")));
+        }
+    }
+    let free = free_port();
+    let (code, said) = ask(format!("[::]:{free}"), &[]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains(&format!("http://[::1]:{free}/health/live does not answer: ")), "{said}");
+    let (code, said) = ask("127.0.0.1:0".to_owned(), &[]);
+    assert_eq!((code, said.contains("nobody knows where")), (Some(1), true), "{said}");
+    // One that takes connections and says nothing, and one that is no hub.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (code, said) = ask(silent.local_addr().unwrap().to_string(), &["--timeout", "200ms"]);
+    assert_eq!((code, said.contains("does not answer: timeout")), (Some(1), true), "{said}");
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = other.local_addr().unwrap().to_string();
+    let answering = std::thread::spawn(move || {
+        let (mut socket, _) = other.accept().unwrap();
+        assert!(socket.read(&mut [0; 1_024]).unwrap() > 0);
+        socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").unwrap();
+    });
+    let (code, said) = ask(at, &[]);
+    answering.join().unwrap();
+    assert_eq!((code, said.contains("/health/live answers 200 OK: hi")), (Some(1), true), "{said}");
+}
+
+/// An orchestrator that took the second for the first would restart every hub when the database is away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hub_whose_database_is_away_lives_and_is_not_ready() {
+    let options = HubOptions::default().set("database.write_timeout", "500ms").set("server.metrics_token", "scraper");
+    let hub = Hub::with(options);
+    let database_up = || {
+        let metrics = Api::new(hub.address, Some("scraper".into())).get("/metrics").body;
+        let value = metrics.as_str().unwrap().lines().find_map(|line| line.strip_prefix("hubbub_database_up "));
+        value.unwrap().to_owned()
+    };
+    assert_eq!(database_up(), "1");
+    let say = || hub.api("alice").post("/api/rooms/lobby/messages", &json!({"message": "hi"}));
+    assert_eq!(say().status, 201);
+    let database = hub.database().await;
+    database.lock().await;
+    assert_eq!(say().refusal(), (503, "unavailable"));
+    let bind = hub.address.to_string();
+    let health = |arguments: &[&str]| {
+        let output = hub.beside(&[&["health", "--bind", &bind], arguments].concat());
+        (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    };
+    assert_eq!(health(&[]).0, Some(0));
+    let (code, said) = health(&["--ready"]);
+    assert_eq!(code, Some(1));
+    assert!(
+        said.contains("/health/ready answers 503 Service Unavailable: {") && said.contains("unavailable"),
+        "{said}"
+    );
+    assert_eq!(database_up(), "0");
+    database.unlock().await;
+    let start = std::time::Instant::now();
+    while health(&["--ready"]).0 != Some(0) || database_up() != "1" {
+        assert!(start.elapsed() < crate::support::PATIENCE, "it is never ready again");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
 }

@@ -17,6 +17,7 @@ mod clients;
 mod command_line;
 mod copy;
 mod dataset;
+mod deployment;
 mod documents;
 mod durability;
 mod frames;

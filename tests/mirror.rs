@@ -305,6 +305,8 @@ async fn p11_who_is_there_over_all_nodes_and_after_a_crash() {
     assert_eq!((&nodes["redis"], &nodes["sum"]["nodes"]), (&json!("up"), &json!(3)), "{nodes}");
     let each = nodes["nodes"].as_array().unwrap().iter().map(|node| node["node"].as_str().unwrap().to_owned());
     assert_eq!(each.collect::<std::collections::HashSet<_>>().len(), 3, "P11: {nodes}");
+    let metrics = || admin.get("/metrics").body.as_str().unwrap().to_owned();
+    assert!(metrics().contains("\nhubbub_nodes 3\n"), "{}", metrics());
     stops.signal("TERM");
     assert!(stops.ended(PATIENCE).success());
     let gone = until("P11: a stopped node is gone", ACROSS, async || cluster()["sum"]["nodes"] == 2).await;
@@ -316,4 +318,5 @@ async fn p11_who_is_there_over_all_nodes_and_after_a_crash() {
         users + node
     );
     assert_eq!(sessions(), 1, "P11");
+    assert!(metrics().contains("\nhubbub_nodes 1\n"), "{}", metrics());
 }

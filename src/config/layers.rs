@@ -123,10 +123,6 @@ fn load_from(overrides: &Overrides, given: &[(String, String)]) -> Result<Config
     if !config.redis.url_file.is_empty() {
         config.redis.url = Secret(from_file("redis.url_file", &config.redis.url_file)?);
     }
-    if !config.redis.url.reveal().is_empty() && matches!(config.database.url, DatabaseUrl::Sqlite(_)) {
-        let key = if config.redis.url_file.is_empty() { "redis.url" } else { "redis.url_file" };
-        return Err(layers.bad(key, "is for several nodes, which need PostgreSQL: SQLite (database.url) has one"));
-    }
     if !config.server.metrics_token_file.is_empty() {
         config.server.metrics_token =
             Secret(from_file("server.metrics_token_file", &config.server.metrics_token_file)?);
@@ -135,6 +131,10 @@ fn load_from(overrides: &Overrides, given: &[(String, String)]) -> Result<Config
         let parsed = DatabaseUrl::parse(&from_file("database.url_file", &config.database.url_file)?);
         config.database.url =
             parsed.map_err(|must| layers.bad("database.url_file", &format!("holds an address that {must}")))?;
+    }
+    if !config.redis.url.reveal().is_empty() && matches!(config.database.url, DatabaseUrl::Sqlite(_)) {
+        let key = if config.redis.url_file.is_empty() { "redis.url" } else { "redis.url_file" };
+        return Err(layers.bad(key, "is for several nodes, which need PostgreSQL: SQLite (database.url) has one"));
     }
     Ok(config)
 }
@@ -439,6 +439,22 @@ mod tests {
         assert_eq!((config.auth.secret.reveal(), config.limits.fragments), ("12345", 3));
         let wrong = load_env(&[("HUBBUB__LIMITS__FRAGMENTS", "many")]).unwrap_err().to_string();
         assert_eq!(wrong, "HUBBUB__LIMITS__FRAGMENTS: `limits.fragments` must be a whole number");
+    }
+
+    #[test]
+    fn redis_goes_with_postgresql_wherever_their_addresses_come_from() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "postgres://hubbub@127.0.0.1/hubbub\n").unwrap();
+        let (redis, path) = (("HUBBUB__REDIS__URL", "redis://127.0.0.1:6379"), file.path().to_str().unwrap());
+        let config = load_env(&[redis, ("HUBBUB__DATABASE__URL_FILE", path)]).unwrap();
+        assert!(matches!(config.database.url, DatabaseUrl::Postgres(_)));
+        let alone = load_env(&[redis]).unwrap_err().to_string();
+        assert!(
+            alone.starts_with("HUBBUB__REDIS__URL: `redis.url` is for several nodes, which need PostgreSQL"),
+            "{alone}"
+        );
+        fs::write(file.path(), "sqlite://data/hubbub.db").unwrap();
+        assert!(load_env(&[redis, ("HUBBUB__DATABASE__URL_FILE", path)]).is_err());
     }
 
     #[test]

@@ -7,8 +7,13 @@ use subtle::ConstantTimeEq;
 use super::{
     ApiError,
     extract::{Admin, Asker, bearer},
+    health,
 };
-use crate::{protocol::WireError, stats::CONTENT_TYPE, worker::Worker};
+use crate::{
+    protocol::WireError,
+    stats::{CONTENT_TYPE, Standing},
+    worker::Worker,
+};
 
 /// `GET /api/admin/stats`: this node's numbers, each other node's, and the sums.
 pub(super) async fn stats(_: Admin, worker: web::Data<Worker>) -> HttpResponse {
@@ -59,6 +64,31 @@ pub(super) async fn metrics(request: HttpRequest, worker: web::Data<Worker>) -> 
     if !scrapes {
         Admin::check(Asker::of(&request, &worker).await?)?;
     }
-    let text = worker.stats.metrics().map_err(|_| WireError::internal())?;
+    let others = worker.mirror.bus().map_or(0, |bus| bus.nodes().len());
+    let standing = Standing {
+        database_up: health::can_store(&worker).await,
+        nodes: others.saturating_add(1),
+        limits: limits(&worker),
+    };
+    let text = worker.stats.metrics(standing).map_err(|_| WireError::internal())?;
     Ok(HttpResponse::Ok().content_type(CONTENT_TYPE).body(text))
+}
+
+/// The bounds of all that the gauges count.
+fn limits(worker: &Worker) -> Vec<(&'static str, usize)> {
+    let limits = &worker.config.limits;
+    vec![
+        // In the config 0 stands for as many as there are files for.
+        ("sessions", worker.admission.most_sessions()),
+        ("recent_total_bytes", limits.recent_total_bytes),
+        ("server_queue", limits.server_queue),
+        ("writer_queue", limits.writer_queue),
+        ("dispatcher_queue", limits.dispatcher_queue),
+        ("session_queue_frames", limits.session_queue_frames),
+        ("mirror_queue", limits.mirror_queue),
+        ("mirror_queue_bytes", limits.mirror_queue_bytes),
+        ("read_marks", limits.read_marks),
+        ("password_checks", limits.password_checks),
+        ("password_queue", limits.password_queue),
+    ]
 }

@@ -20,11 +20,9 @@ pub(super) async fn live() -> impl Responder {
 /// connection itself. 503 where not, and as soon as a stop is announced. What works less well than it should, such as a hub
 /// without its Redis, is named in `degraded`.
 pub(super) async fn ready(worker: web::Data<Worker>) -> impl Responder {
-    let database = tokio::time::timeout(PATIENCE, database(&worker)).await;
-    let (database, works) = database.unwrap_or_else(|_| (json!({"error": "no answer"}), false));
+    let (database, works) = database_in_time(&worker).await;
     let stopping = worker.stopping.is_announced();
-    let serving = worker.server.connected() && worker.writers.iter().all(Addr::connected);
-    let status = match (stopping, serving && works) {
+    let status = match (stopping, serving(&worker) && works) {
         (true, _) => "stopping",
         (false, true) => "ready",
         (false, false) => "unavailable",
@@ -34,6 +32,20 @@ pub(super) async fn ready(worker: web::Data<Worker>) -> impl Responder {
     let degraded: Vec<&str> = redis.filter(|state| *state == "away").map(|_| "redis").into_iter().collect();
     let body = json!({"status": status, "database": database, "redis": redis, "degraded": degraded});
     if status == "ready" { HttpResponse::Ok().json(body) } else { HttpResponse::ServiceUnavailable().json(body) }
+}
+
+/// Whether messages can be stored, whether or not this node is about to stop.
+pub(super) async fn can_store(worker: &Worker) -> bool {
+    serving(worker) && database_in_time(worker).await.1
+}
+
+fn serving(worker: &Worker) -> bool {
+    worker.server.connected() && worker.writers.iter().all(Addr::connected)
+}
+
+async fn database_in_time(worker: &Worker) -> (Value, bool) {
+    let answer = tokio::time::timeout(PATIENCE, database(worker)).await;
+    answer.unwrap_or_else(|_| (json!({"error": "no answer"}), false))
 }
 
 async fn database(worker: &Worker) -> (Value, bool) {

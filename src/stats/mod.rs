@@ -11,7 +11,7 @@ use std::time::Instant;
 
 pub(crate) use metric::histogram;
 pub use metric::{Counter, Distribution, Gauge};
-pub use prometheus::CONTENT_TYPE;
+pub use prometheus::{CONTENT_TYPE, Standing};
 
 use self::rates::Rates;
 use crate::protocol::{ErrorCode, NodeId};

@@ -30,15 +30,44 @@ impl Collector for Errors {
     }
 }
 
+/// The bounds that are in force, by their keys in `[limits]`: one metric with a label.
+#[derive(Debug)]
+struct Limits(Vec<(&'static str, usize)>);
+
+impl Collector for Limits {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let help = "What limits.NAME allows at most, by name";
+        let mut family = encoder.encode_descriptor("limit", help, None, ConstGauge::<i64>::TYPE)?;
+        for (name, bound) in &self.0 {
+            let bound = i64::try_from(*bound).unwrap_or(i64::MAX);
+            ConstGauge::new(bound).encode(family.encode_family(&[("name", *name)])?)?;
+        }
+        Ok(())
+    }
+}
+
+/// What is not counted but asked for when somebody looks.
+#[derive(Debug)]
+pub struct Standing {
+    /// Whether messages can be stored.
+    pub database_up: bool,
+    /// Nodes that live, this one among them.
+    pub nodes: usize,
+    /// The bounds of what the gauges count, by their keys in `[limits]`.
+    pub limits: Vec<(&'static str, usize)>,
+}
+
 impl Stats {
     /// All numbers as OpenMetrics text.
-    pub fn metrics(&self) -> Result<String, fmt::Error> {
+    pub fn metrics(&self, standing: Standing) -> Result<String, fmt::Error> {
         let mut all = Registry::with_prefix("hubbub");
         let info = Info::new([("version", env!("CARGO_PKG_VERSION").to_owned()), ("node", self.node.to_string())]);
         all.register("build", "Version and node", info);
         let seconds = i64::try_from(self.started.elapsed().as_secs()).unwrap_or(i64::MAX);
         all.register_with_unit("uptime", "Time since the start", Unit::Seconds, ConstGauge::new(seconds));
         for (name, help, value) in [
+            ("database_up", "Whether messages can be stored", usize::from(standing.database_up)),
+            ("nodes", "Nodes that this one hears of, itself among them (1 without Redis)", standing.nodes),
             ("sessions_native", "Authenticated sessions of the native dialect", self.native.get()),
             ("sessions_plain", "Authenticated sessions of the plain dialect", self.plain.get()),
             (
@@ -101,6 +130,7 @@ impl Stats {
         all.register("commit_microseconds", "Time of one transaction of the writer", self.commits.buckets());
         let errors = self.errors().map(|(code, counter)| (code.as_str(), counter.get())).collect();
         all.register_collector(Box::new(Errors(errors)));
+        all.register_collector(Box::new(Limits(standing.limits)));
         let mut text = String::new();
         encode(&mut text, &all)?;
         Ok(text)
