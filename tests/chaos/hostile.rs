@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::{task::JoinSet, time::sleep};
 
 use super::{flood::flood, net::Network};
-use crate::support::{Attacker, Client, raw::frame};
+use crate::support::{Attacker, Client, connections, raw::frame};
 
 /// A client that takes nothing must be gone after this: `limits.stalled_timeout`, and what it takes to notice.
 const STALLED: Duration = Duration::from_secs(25);
@@ -18,28 +18,35 @@ const STALLED: Duration = Duration::from_secs(25);
 /// So many clients of a node are in a loud room, half of them taking nothing, half a byte now and then. Returns when all are shut
 /// out, with the longest time that took.
 pub async fn slow_readers(network: &Arc<Network>, node: usize, room: &str, count: usize) -> Duration {
-    let (mut all, start, room) = (JoinSet::new(), Instant::now(), format!("{room}.loud"));
+    let (start, room) = (Instant::now(), format!("{room}.loud"));
     let url = |node| format!("ws://{}/ws", network.node(node));
+    let mut slow = Vec::new();
     for n in 0..count {
-        let (url, token, room) = (url(node), network.token(&format!("slow{n}")), room.clone());
-        all.spawn(async move {
-            let mut client = Client::cramped(&url, &token).await;
-            client.send(&json!({"type": "join", "room": room})).await;
-            let trickle = (n % 2 == 1).then_some(Duration::from_millis(100));
-            client.until_shut(STALLED, trickle).await;
-        });
+        let mut client = Client::cramped(&url(node), &network.token(&format!("slow{n}"))).await;
+        client.send(&json!({"type": "join", "room": room})).await;
+        slow.push(client.into_stream());
     }
     let mut loud = Client::open(&url((node + 1) % network.nodes()), Some(&network.token("loud"))).await.unwrap();
+    loud.join(&room).await;
     let (text, data) = ("x".repeat(3_900), "x".repeat(8_000));
     let speaking = async {
         loop {
-            loud.ask(json!({"type": "send", "room": room, "message": text, "data": data})).await;
+            let said = loud.ask(json!({"type": "send", "room": room, "message": text, "data": data})).await;
+            assert_eq!(said["type"], "ok", "{said}");
+            loud.forget();
             sleep(Duration::from_millis(40)).await;
         }
     };
     let leaving = async {
-        while let Some(ended) = all.join_next().await {
-            ended.unwrap();
+        while !slow.is_empty() {
+            assert!(start.elapsed() < STALLED, "P6: {} are still connected after {STALLED:?}", slow.len());
+            sleep(Duration::from_millis(100)).await;
+            let connected = connections();
+            slow.retain(|(_, ends)| connected.contains(ends));
+            for (stream, _) in slow.iter().step_by(2) {
+                // A byte, where one is there.
+                drop(stream.try_read(&mut [0]));
+            }
         }
     };
     tokio::select! {

@@ -257,7 +257,7 @@ impl Outcome {
                 vec![meanwhile, time("across nodes from the heal, p99", from_heal, 2_000)]
             }
             Limit::Ack(most) => vec![time("acks meanwhile, p99", times.ack[1].p99(), most)],
-            Limit::AckAsBefore => vec![compared("acks meanwhile", &times.ack, 15, 10)],
+            Limit::AckAsBefore => vec![compared("acks meanwhile", &times.ack, 20, 10)],
             Limit::SameNodeAsBefore => vec![compared("on the same node meanwhile", &times.same_node, 20, 20)],
             Limit::BackP99(most) => vec![time("clients back, p99", times.back.p99(), most)],
             Limit::BackLast(most) => vec![time("the last client back", times.back.quantile(100), most)],

@@ -1,7 +1,7 @@
 //! A WebSocket client that keeps every frame until the test asks for it.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -193,10 +193,9 @@ impl Client {
     /// Stops reading, or reads a byte every so often, until the hub has shut the connection; it must within this time. A
     /// kernel that gives up on a peer does not always say so: the hub's end of it is looked for.
     pub async fn until_shut(self, within: Duration, trickle: Option<Duration>) {
-        let mut stream = self.socket.into_inner();
-        let ends = (stream.peer_addr().unwrap().port(), stream.local_addr().unwrap().port());
+        let (mut stream, ends) = self.into_stream();
         let start = Instant::now();
-        while is_connected(ends) {
+        while connections().contains(&ends) {
             assert!(start.elapsed() < within, "P6: still connected after {within:?}");
             let mut byte = [0; 1];
             match trickle {
@@ -205,6 +204,13 @@ impl Client {
                 None => tokio::time::sleep(Duration::from_millis(100)).await,
             }
         }
+    }
+
+    /// The connection, which is not read any more, and its ports: the hub's and its own.
+    pub fn into_stream(self) -> (TcpStream, (u16, u16)) {
+        let stream = self.socket.into_inner();
+        let ends = (stream.peer_addr().unwrap().port(), stream.local_addr().unwrap().port());
+        (stream, ends)
     }
 
     /// Forgets the frames that came and were not asked for.
@@ -222,14 +228,15 @@ fn closed(frame: CloseFrame) -> Closed {
     Closed { code: frame.code.into(), reason: frame.reason.to_string() }
 }
 
-/// Whether this machine has a TCP connection from the first port to the second that has not ended.
-fn is_connected((from, to): (u16, u16)) -> bool {
+/// This machine's TCP connections that have not ended, by the ports from which and to which they are.
+pub fn connections() -> HashSet<(u16, u16)> {
     const TIME_WAIT: &str = "06";
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-    table.lines().skip(1).any(|line| {
+    let ends = |line: &str| {
         let mut words = line.split_whitespace().skip(1);
-        let mut port = || words.next().and_then(|address| address.rsplit_once(':')).map(|(_, port)| port.to_owned());
-        let ports = (port(), port());
-        ports == (Some(format!("{from:04X}")), Some(format!("{to:04X}"))) && words.next() != Some(TIME_WAIT)
-    })
+        let mut port = || u16::from_str_radix(words.next()?.rsplit_once(':')?.1, 16).ok();
+        let ends = (port()?, port()?);
+        (words.next()? != TIME_WAIT).then_some(ends)
+    };
+    table.lines().skip(1).filter_map(ends).collect()
 }

@@ -17,7 +17,7 @@ mod tokens;
 
 pub use attacker::{Attacker, Captured};
 pub use checker::History;
-pub use client::Client;
+pub use client::{Client, connections};
 pub use database::{Database, on_postgres};
 pub use http::{Answer, Api};
 pub use hub::{Hub, HubOptions};
