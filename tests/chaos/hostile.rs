@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::{task::JoinSet, time::sleep};
 
 use super::{flood::flood, net::Network};
-use crate::support::{Attacker, Client, connections, raw::frame};
+use crate::support::{Attacker, Client, client::connections, raw::frame};
 
 /// A client that takes nothing must be gone after this: `limits.stalled_timeout`, and what it takes to notice.
 const STALLED: Duration = Duration::from_secs(25);

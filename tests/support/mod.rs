@@ -3,7 +3,7 @@
 
 mod attacker;
 mod checker;
-mod client;
+pub mod client;
 mod database;
 mod http;
 mod hub;
@@ -17,7 +17,7 @@ mod tokens;
 
 pub use attacker::{Attacker, Captured};
 pub use checker::History;
-pub use client::{Client, connections};
+pub use client::Client;
 pub use database::{Database, on_postgres};
 pub use http::{Answer, Api};
 pub use hub::{Hub, HubOptions};
