@@ -302,7 +302,7 @@ impl Outcome {
 
 /// The most clients that a node took in, from the first fault on, beyond so many a second. A join that is answered late was
 /// admitted before that: what was admitted by then is at least what has joined.
-fn admitted(events: &[Event], rate: u64) -> u64 {
+pub fn admitted(events: &[Event], rate: u64) -> u64 {
     let from = events.iter().find(|event| event.op == Op::Fault).map_or(0, |event| event.t_us);
     let (mut joined, mut most): (BTreeMap<usize, u64>, u64) = (BTreeMap::new(), 0);
     for event in events.iter().filter(|event| event.op == Op::Join && event.kind == Kind::Ok && event.t_us >= from) {

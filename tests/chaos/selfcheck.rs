@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     history::{Event, Kind, Op, Recorder},
+    scenario::admitted,
     times::Times,
     verdict::{ANOMALIES, Message, Stored, judge},
 };
@@ -211,11 +212,14 @@ pub fn run() -> (usize, Vec<String>) {
     check("every anomaly is in some history", unproven.is_empty(), &|| format!("{unproven:?} are not"));
     let times = made_up_times();
     check("times", times.is_ok(), &|| times.clone().unwrap_err());
+    // 300 at once, then one every 10 ms: 100 a second beyond the 300 are admitted, 50 a second are not.
+    let (rush, over) = (made_up_rush(100), made_up_rush(50));
+    check("admission", (rush, over) == (300, 350), &|| format!("{rush} and {over} were admitted beyond their rates"));
     (passed, failed)
 }
 
 /// Due at 1 s, acked at 1.2 s on node 1, seen at 1.25 s there and at 1.5 s on node 2, with a fault from 0.9 s to 1.4 s and a
-/// member that was away from 0.9 s to 1.1 s.
+/// member that was away from 0.9 s to 1.1 s. The next ack is at 1.7 s.
 fn made_up_times() -> Result<(), String> {
     let recorder = Recorder::made_up();
     let at = |t_us, event| recorder.record_at(t_us, event);
@@ -227,6 +231,7 @@ fn made_up_times() -> Result<(), String> {
     at(1_250_000, seen("m0", 1, 1).over(3, Some(1)));
     at(1_400_000, event("nemesis", Kind::Ok, Op::Heal));
     at(1_500_000, seen("m1", 1, 1));
+    at(1_700_000, acked(2, 2));
     let times = Times::of(&recorder.take());
     let found = [
         times.ack[1].p99(),
@@ -236,8 +241,20 @@ fn made_up_times() -> Result<(), String> {
         times.cross_from_heal.p99(),
         times.back.p99(),
         times.to_heal,
+        times.flow,
     ];
-    let expected = [200_000, 300_000, 50_000, 300_000, 100_000, 200_000, 100_000].map(Some);
-    let others = times.ack[0].count() + times.ack[2].count();
+    let expected = [200_000, 300_000, 50_000, 300_000, 100_000, 200_000, 100_000, 300_000].map(Some);
+    let others = times.ack[0].count();
     if found == expected && others == 0 { Ok(()) } else { Err(format!("{found:?} instead of {expected:?}")) }
+}
+
+/// How many of those who come to node 2 within a second of a fault are beyond so many a second.
+fn made_up_rush(rate: u64) -> u64 {
+    let recorder = Recorder::made_up();
+    recorder.record_at(0, event("nemesis", Kind::Invoke, Op::Fault));
+    let waits = (1..=100).map(|n| n * 10_000);
+    for t_us in std::iter::repeat_n(0, 300).chain(waits) {
+        recorder.record_at(t_us, joined("m1", 0));
+    }
+    admitted(&recorder.take(), rate)
 }
