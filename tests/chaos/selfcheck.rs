@@ -219,16 +219,20 @@ pub fn run() -> (usize, Vec<String>) {
 }
 
 /// Due at 1 s, acked at 1.2 s on node 1, seen at 1.25 s there and at 1.5 s on node 2, with a fault from 0.9 s to 1.4 s and a
-/// member that was away from 0.9 s to 1.1 s. The next ack is at 1.7 s.
+/// member that was away from 0.9 s to 1.1 s. Another one that comes to
+/// node 1 at 1.3 s was not there. The next ack is at 1.7 s.
 fn made_up_times() -> Result<(), String> {
     let recorder = Recorder::made_up();
     let at = |t_us, event| recorder.record_at(t_us, event);
     at(900_000, event("nemesis", Kind::Invoke, Op::Fault));
     at(900_000, event("m1", Kind::Info, Op::Lost).code("1006"));
+    at(950_000, joined("m0", 0).over(3, Some(1)));
     at(1_100_000, sent(1, 1).due(1_000_000));
     at(1_100_000, joined("m1", 0));
     at(1_200_000, acked(1, 1));
     at(1_250_000, seen("m0", 1, 1).over(3, Some(1)));
+    at(1_300_000, joined("m2", 0).over(4, Some(1)));
+    at(1_350_000, seen("m2", 1, 1).over(4, Some(1)));
     at(1_400_000, event("nemesis", Kind::Ok, Op::Heal));
     at(1_500_000, seen("m1", 1, 1));
     at(1_700_000, acked(2, 2));

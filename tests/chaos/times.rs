@@ -51,7 +51,8 @@ pub fn millis(micros: u64) -> String {
 pub struct Times {
     /// From due to acked.
     pub ack: [Spread; 3],
-    /// From acked to the last member that has it; all members, those on the writer's node, those on others.
+    /// From acked to the last member that has it; all members, those on the writer's node (that stood there already when it was
+    /// acked: others were away), those on others.
     pub everywhere: [Spread; 3],
     pub same_node: [Spread; 3],
     pub cross_node: [Spread; 3],
@@ -155,12 +156,19 @@ fn messages(events: &[Event]) -> HashMap<&str, Message> {
 }
 
 fn see<'a>(events: &'a [Event], messages: &mut HashMap<&'a str, Message>) {
-    for event in events.iter().filter(|event| event.op == Op::See) {
+    let mut joined: HashMap<Option<u64>, u64> = HashMap::new();
+    for event in events {
+        match (event.op, event.kind) {
+            (Op::Join, Kind::Ok) => drop(joined.entry(event.conn).or_insert(event.t_us)),
+            (Op::See, _) => {}
+            _ => continue,
+        }
         let Some(message) = event.value.as_deref().and_then(|value| messages.get_mut(value)) else { continue };
         message.last = message.last.max(event.t_us);
-        if let (Some((_, Some(from))), Some(to)) = (message.ack, event.node) {
+        if let (Some((ack, Some(from))), Some(to)) = (message.ack, event.node) {
+            let stood = joined.get(&event.conn).is_some_and(|joined| *joined <= ack);
             let last = if from == to { &mut message.same } else { &mut message.cross };
-            *last = (*last).max(Some(event.t_us));
+            *last = (*last).max(Some(event.t_us).filter(|_| from != to || stood));
         }
     }
 }
