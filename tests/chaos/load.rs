@@ -24,6 +24,8 @@ use super::{
 
 /// Everybody comes in within this time.
 const OPENING: Duration = Duration::from_secs(120);
+/// Within this time every writer has heard that the load is over.
+const NOTICED: Duration = Duration::from_millis(200);
 /// How many come in at once before the load begins.
 const AT_ONCE: usize = 32;
 
@@ -233,6 +235,8 @@ impl Load {
     /// Waits until each message is acked and every member has them all, or for so long; whether it came to that.
     pub async fn drain(&mut self, within: Duration) -> bool {
         self.enter(Stage::Drain);
+        // A writer may be about to send what was due the moment before.
+        sleep(NOTICED).await;
         let start = Instant::now();
         while start.elapsed() < within {
             self.look_for_panics();
