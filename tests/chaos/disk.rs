@@ -104,6 +104,17 @@ impl Image {
         run(&["mount", "-o", "loop", text(&self.file), text(&self.folder)]);
     }
 
+    /// What a dead process had open may take a moment to be let go.
+    async fn unmount(&self) {
+        for _ in 0..250 {
+            if Command::new("umount").arg(&self.folder).stderr(Stdio::null()).status().unwrap().success() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("{} stays mounted", self.folder.display());
+    }
+
     /// What is on the disk at this moment, in a file. Whoever writes there stands still; the kernel may be writing by itself, so
     /// it is copied until two looks are the same.
     fn copied(&self) -> PathBuf {
@@ -122,7 +133,7 @@ impl Image {
         cluster.tell("pause", part).await;
         let copy = self.copied();
         cluster.tell("kill", part).await;
-        run(&["umount", text(&self.folder)]);
+        self.unmount().await;
         fs::remove_file(&self.file).unwrap();
         (self.file, self.times) = (copy, self.times + 1);
         self.mount();
