@@ -61,6 +61,7 @@ mod writer;
 use std::{fs, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 
 use cluster::Cluster;
 use matrix::{SCENARIOS, Scenario};
@@ -100,6 +101,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    firewall::lift_forgotten();
     if chosen.iter().any(|scenario| scenario.ground.mounts()) {
         disk::in_namespace();
     }
@@ -121,7 +123,7 @@ fn main() -> ExitCode {
         let good = tokio::task::LocalSet::new().block_on(&runtime, async {
             tokio::select! {
                 good = run_all(&chosen, &arguments, folder.clone()) => good,
-                _ = tokio::signal::ctrl_c() => {
+                () = told_to_end() => {
                     firewall::lift();
                     Vec::new()
                 }
@@ -137,6 +139,17 @@ fn main() -> ExitCode {
     }
     println!("\n{passed} passed, {failures} failed");
     if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Ctrl-C, or what a system sends that wants an end.
+async fn told_to_end() {
+    let [mut interrupt, mut terminate, mut hang_up] =
+        [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(|kind| signal(kind).unwrap());
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hang_up.recv() => {}
+    }
 }
 
 fn choose(arguments: &Arguments) -> Result<Vec<&'static Scenario>, String> {

@@ -78,9 +78,9 @@ impl ChatServer {
         let Some(Entry::Ready(room)) = self.rooms.get(name) else { return };
         let Some(key) = room.key else { return };
         let (store, server, room) = (Arc::clone(&self.store), ctx.address(), name.clone());
-        self.stats.pages_read.add(1);
+        let stats = Arc::clone(&self.stats);
         actix::spawn(async move {
-            let events = store.read_after(key, &room, after).await;
+            let events = store.read_after(key, &room, after, &stats.pages_read).await;
             #[expect(clippy::disallowed_methods, reason = "one for each room that has a hole")]
             server.do_send(Fetched { room, events });
         });

@@ -155,8 +155,7 @@ impl Session {
             match (recent.memory, recent.key) {
                 (Memory::Events(events), _) => Ok(events),
                 (Memory::NotHere, Some(key)) => {
-                    worker.stats.pages_read.add(1);
-                    Ok(worker.store.read_after(key, &name, after).await?.to_vec())
+                    Ok(worker.store.read_after(key, &name, after, &worker.stats.pages_read).await?.to_vec())
                 }
                 (Memory::NotHere, None) => Ok(Vec::new()),
             }

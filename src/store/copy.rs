@@ -315,8 +315,8 @@ impl Target {
         Ok(target)
     }
 
-    /// Begins the transaction, and keeps everybody out of the hub's tables until it ends: a hub that starts now waits, and
-    /// finds all or nothing.
+    /// Begins the transaction, and keeps everybody out of the hub's tables until it ends: a hub that starts now gives up after
+    /// a while, and one that starts later finds all or nothing.
     async fn begin(&mut self, tables: &[Table]) -> Result<(), CopyError> {
         self.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE").await?;
         let names: Vec<_> = tables.iter().map(|table| table.name).collect();
@@ -334,6 +334,8 @@ impl Target {
                 return Err(OpenError::InUse { path: self.place.clone(), owner: String::new() }.into());
             }
             tokio::time::sleep(ENDING / 20).await;
+            // Within a transaction the server goes on showing what it has shown.
+            self.execute("SELECT pg_stat_clear_snapshot()").await?;
         }
         for table in tables.iter().filter(|table| table.name != SETTINGS) {
             let there: bool = self.ask(&format!("SELECT to_regclass('{}') IS NOT NULL", table.name)).await?;

@@ -23,6 +23,7 @@ use super::{RoomKey, Store, StoreError};
 use crate::{
     protocol::{ClientId, Event, EventKind, Message, RoomName, Seq, UserId, Window},
     room::Numbered,
+    stats::Counter,
 };
 
 /// A part of a room's log.
@@ -102,13 +103,14 @@ enum Side {
 
 impl Store {
     /// What comes after `after`, oldest first: as much as a page holds. The same range asked for twice at once is read
-    /// once.
-    pub async fn read_after(self: &Arc<Self>, room: RoomKey, name: &RoomName, after: Seq) -> Read {
+    /// once, and counted once.
+    pub async fn read_after(self: &Arc<Self>, room: RoomKey, name: &RoomName, after: Seq, pages: &Counter) -> Read {
         let mine = (room, after);
         let read = {
             let mut running = self.reads.running.lock().unwrap_or_else(PoisonError::into_inner);
             let (store, name) = (Arc::clone(self), name.clone());
             let start = move || {
+                pages.add(1);
                 // A task of its own: whoever asked may be gone before the answer, and it holds a permit.
                 let read = tokio::spawn(async move {
                     let read = store.page_after(room, &name, after).await;

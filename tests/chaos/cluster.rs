@@ -159,18 +159,21 @@ impl Cluster {
         blocking(told).await;
     }
 
-    /// Waits until every node says that it is ready.
+    /// Waits until every node says that it is ready, and has its Redis.
     pub async fn healed(&self) {
-        let (network, nodes) = (Arc::clone(&self.network), self.nodes);
-        let wait = move || {
-            let start = Instant::now();
-            while let Some(node) = (0..nodes).find(|node| !network.is_ready(*node)) {
-                assert!(start.elapsed() < PATIENCE, "node{} is not ready after {PATIENCE:?}", node + 1);
-                std::thread::sleep(Duration::from_millis(50));
-            }
-        };
         self.still_there();
-        blocking(wait).await;
+        let start = Instant::now();
+        while !self.all(true).await {
+            assert!(start.elapsed() < PATIENCE, "not all nodes are well after {PATIENCE:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Whether every node is well, or none is.
+    pub async fn all(&self, well: bool) -> bool {
+        let (network, nodes) = (Arc::clone(&self.network), self.nodes);
+        let look = move || (0..nodes).all(|node| network.is_well(node) == well);
+        tokio::task::spawn_blocking(look).await.unwrap()
     }
 
     /// Panics where the cluster itself is gone, which no scenario asks for.
@@ -208,7 +211,7 @@ impl Cluster {
         (1..=self.nodes).filter_map(|node| resident(&node)).collect()
     }
 
-    /// What each node counts, from node 1 on; nothing of one that does not answer.
+    /// What each node counts, from node 1 on. All must answer.
     pub async fn numbers(&self) -> Vec<Numbers> {
         let (network, token, nodes) = (Arc::clone(&self.network), self.metrics_token.clone(), self.nodes);
         let ask = move || (0..nodes).map(|node| network.get(node, "/metrics", &token)).collect::<Vec<_>>();
@@ -217,8 +220,14 @@ impl Cluster {
             let (name, value) = line.rsplit_once(' ').filter(|_| !line.starts_with('#'))?;
             Some((name.to_owned(), value.parse().ok()?))
         };
-        let numbers = |text: String| text.lines().filter_map(line).collect();
-        texts.into_iter().map(|answer| answer.map(|(_, text)| numbers(text)).unwrap_or_default()).collect()
+        let numbers = |answer: Result<(u16, String), String>| {
+            let (status, text) = answer.expect("a node does not say what it counts");
+            assert_eq!(status, 200, "a node does not say what it counts: {text}");
+            let numbers: Numbers = text.lines().filter_map(line).collect();
+            assert!(numbers.contains_key("hubbub_pages_read_total"), "{text}");
+            numbers
+        };
+        texts.into_iter().map(numbers).collect()
     }
 
     /// What is stored in these rooms.

@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    os::unix::process::CommandExt,
+    os::{fd::AsRawFd, unix::process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -83,25 +83,30 @@ impl Drop for SmallDisk {
 /// A disk with a file system on it, which can lose its power: what was not written through is gone then, and what was is
 /// there. A process that is killed loses nothing of what the kernel holds, so kills can't show that.
 pub struct Image {
-    file: PathBuf,
+    /// Without a name: it ends with the last who has it open, whatever becomes of this process.
+    bytes: fs::File,
     pub folder: PathBuf,
-    /// How often it lost its power.
-    times: usize,
 }
 
 impl Image {
     pub fn make(folder: &Path, name: &str) -> Self {
-        let file = Path::new(MEMORY).join(format!("hubbub-chaos-{name}-{}.img", std::process::id()));
+        let file = Self::file(name);
         fs::File::create(&file).and_then(|file| file.set_len(256 << 20)).unwrap();
         run(&["mkfs.ext4", "-q", text(&file)]);
         fs::create_dir_all(folder).unwrap();
-        let image = Self { file, folder: folder.to_owned(), times: 0 };
-        image.mount();
-        image
+        Self { bytes: Self::mount(&file, folder), folder: folder.to_owned() }
     }
 
-    fn mount(&self) {
-        run(&["mount", "-o", "loop", text(&self.file), text(&self.folder)]);
+    fn file(name: &str) -> PathBuf {
+        Path::new(MEMORY).join(format!("hubbub-chaos-{name}-{}.img", std::process::id()))
+    }
+
+    /// Mounts a file, and takes its name away.
+    fn mount(file: &Path, folder: &Path) -> fs::File {
+        let bytes = fs::File::open(file).unwrap();
+        run(&["mount", "-o", "loop", text(file), text(folder)]);
+        fs::remove_file(file).unwrap();
+        bytes
     }
 
     /// What a dead process had open may take a moment to be let go.
@@ -118,14 +123,15 @@ impl Image {
     /// What is on the disk at this moment, in a file. Whoever writes there stands still; the kernel may be writing by itself, so
     /// it is copied until two looks are the same.
     fn copied(&self) -> PathBuf {
-        let copy = self.file.with_extension(format!("{}.img", self.times + 1));
+        let (copy, bytes) = (Self::file("copy"), format!("/proc/{}/fd/{}", std::process::id(), self.bytes.as_raw_fd()));
         for _ in 0..20 {
-            run(&["cp", "--sparse=always", text(&self.file), text(&copy)]);
-            if Command::new("cmp").args(["--silent", text(&self.file), text(&copy)]).status().unwrap().success() {
+            run(&["cp", "--sparse=always", &bytes, text(&copy)]);
+            if Command::new("cmp").args(["--silent", &bytes, text(&copy)]).status().unwrap().success() {
                 return copy;
             }
         }
-        panic!("the kernel does not stop writing to {}", self.file.display());
+        drop(fs::remove_file(copy));
+        panic!("the kernel does not stop writing to {}", self.folder.display());
     }
 
     /// The machine on which this part stands loses its power, and comes back.
@@ -134,9 +140,7 @@ impl Image {
         let copy = self.copied();
         cluster.tell("kill", part).await;
         self.unmount().await;
-        fs::remove_file(&self.file).unwrap();
-        (self.file, self.times) = (copy, self.times + 1);
-        self.mount();
+        self.bytes = Self::mount(&copy, &self.folder);
         cluster.tell("start", part).await;
     }
 }
@@ -144,7 +148,6 @@ impl Image {
 impl Drop for Image {
     fn drop(&mut self) {
         drop(Command::new("umount").args(["--lazy", text(&self.folder)]).output());
-        drop(fs::remove_file(&self.file));
     }
 }
 

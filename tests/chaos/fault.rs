@@ -77,6 +77,18 @@ impl Fault {
         )
     }
 
+    /// Whether nodes are without Redis at its end, or have found another one; none where it is no matter of Redis.
+    pub fn takes_redis_away(self) -> Option<bool> {
+        match self {
+            Self::RedisKill | Self::RedisPause => Some(true),
+            // What gets through may be enough.
+            Self::RedisNet(rule) => (rule != Rule::Lossy).then_some(true),
+            // The first has a replica, which a sentinel makes the master.
+            Self::RedisServer(place) => Some(place > 0),
+            _ => None,
+        }
+    }
+
     /// All that a mix draws from.
     pub fn any(random: &mut StdRng, nodes: usize, has_firewall: bool) -> Vec<Self> {
         let node = random.random_range(1..=nodes);

@@ -1,7 +1,11 @@
 //! What a scenario stands on beside a plain cluster: a slow way to the database, another kind of Redis, clocks that differ,
 //! disks that can be harmed. Nodes are started anew with settings for it, and without them when it is lifted.
 
-use std::{fs, path::PathBuf, sync::Mutex};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
 
 use super::{
     cluster::{Cluster, Shape},
@@ -99,6 +103,11 @@ impl Ground {
                     ]
                 };
                 cluster.restart_with(settings).await;
+                for node in 1..=cluster.nodes {
+                    let maps =
+                        fs::read_to_string(format!("/proc/{}/maps", cluster.pid(&format!("node{node}")))).unwrap();
+                    assert!(maps.contains("libfaketime"), "node{node} has this machine's clock");
+                }
             }
             Self::Limits => {
                 let own = ["FRAMES_PER_SECOND=400", "FRAMES_BURST=600", "COMMANDS_PER_SECOND=20", "COMMANDS_BURST=60"];
@@ -140,6 +149,20 @@ impl Ground {
             cluster.restart_with(|_| Vec::new()).await;
             cluster.database_is_at(None);
         }
+        if matches!(self, Self::Clocks { .. }) {
+            forget_clocks();
+        }
+    }
+}
+
+/// What libfaketime leaves in memory of processes that have ended.
+fn forget_clocks() {
+    for file in fs::read_dir("/dev/shm").unwrap().flatten() {
+        let name = file.file_name().to_string_lossy().into_owned();
+        let pid = ["faketime_shm_", "sem.faketime_sem_"].iter().find_map(|start| name.strip_prefix(start));
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            drop(fs::remove_file(file.path()));
+        }
     }
 }
 
@@ -147,7 +170,7 @@ fn limits(own: &[&str]) -> Vec<String> {
     own.iter().map(|limit| format!("HUBBUB__LIMITS__{limit}")).collect()
 }
 
-async fn sqlite_at(cluster: &Cluster, folder: &std::path::Path) {
+async fn sqlite_at(cluster: &Cluster, folder: &Path) {
     let url = format!("sqlite://{}/hubbub.db", folder.display());
     cluster.restart_with(|_| vec![format!("HUBBUB__DATABASE__URL={url}")]).await;
     cluster.database_is_at(Some(url));

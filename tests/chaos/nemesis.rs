@@ -22,11 +22,13 @@ use super::{
     history::{Event, Kind, Op, Recorder},
     hostile,
     net::Route,
-    process::{kill, limit_files, open_files, processor_time, slow_down},
+    process::{kill, limit_files, processor_time, slow_down},
     proxy::Way,
 };
 use crate::support::Attacker;
 
+/// Redis is back, and nodes must hear each other by it again.
+const BUS_BACK: Duration = Duration::from_secs(5);
 /// A process that rests on an actor that has panicked must be gone after this.
 const DEATH: Duration = Duration::from_secs(10);
 /// SQLite's and a pool's own errors are felt at once; what is not by then is not felt at all.
@@ -34,6 +36,14 @@ const FELT: Duration = Duration::from_secs(5);
 
 /// A task that ends with its holder.
 struct Held(JoinHandle<()>);
+
+impl Held {
+    /// Ends it, and waits until it does nothing more.
+    async fn end(&mut self) {
+        self.0.abort();
+        drop((&mut self.0).await);
+    }
+}
 
 impl Drop for Held {
     fn drop(&mut self) {
@@ -59,12 +69,14 @@ pub struct Nemesis<'a> {
     held: Mutex<Vec<(Fault, Box<dyn Any + Send>)>>,
     notes: Mutex<Vec<String>>,
     failures: Mutex<Vec<String>>,
+    /// Whether several faults are there at once.
+    mixes: bool,
 }
 
 impl<'a> Nemesis<'a> {
-    pub fn new(cluster: &'a Cluster, laid: &'a Laid, recorder: Recorder, room: String) -> Self {
+    pub fn new(cluster: &'a Cluster, laid: &'a Laid, recorder: Recorder, room: String, mixes: bool) -> Self {
         let (held, notes, failures) = Default::default();
-        Self { cluster, laid, recorder, name: "nemesis".into(), room, held, notes, failures }
+        Self { cluster, laid, recorder, name: "nemesis".into(), room, held, notes, failures, mixes }
     }
 
     /// What it saw, and what was not as it must be.
@@ -86,8 +98,12 @@ impl<'a> Nemesis<'a> {
             }
             Fault::NodeFiles(node) => {
                 let pid = cluster.pid(&node_name(node));
-                let before = limit_files(pid, &open_files(pid).to_string());
+                // Fewer than it has: whatever it closes leaves no place either.
+                let before = limit_files(pid, "8");
                 self.hold(fault, WithoutFiles { before, used: processor_time(pid), since: Instant::now() });
+                let refused =
+                    cluster.network.open(Route::Node(node - 1), &cluster.network.token("asker")).await.is_err();
+                self.must(refused, format!("a client that comes to node{node} without files is not served"));
             }
             Fault::NodePanic(node, actor) => self.panic(node, actor).await,
             Fault::RedisKill => cluster.tell("kill", "redis").await,
@@ -125,10 +141,12 @@ impl<'a> Nemesis<'a> {
             }
             Fault::PowerLoss(part) => {
                 let mut image = self.laid.image.lock().await;
-                for _ in 0..3 {
+                for round in 0..3 {
+                    if round > 0 {
+                        sleep(Duration::from_secs(3)).await;
+                    }
                     image.as_mut().unwrap().lose_power(cluster, part).await;
                     self.log(Kind::Info, Op::Fault, "power is back");
-                    sleep(Duration::from_secs(3)).await;
                 }
             }
             Fault::ClockJumps(node) => {
@@ -165,13 +183,20 @@ impl<'a> Nemesis<'a> {
     }
 
     pub async fn heal(&self, fault: Fault) {
+        if let (Some(away), false) = (fault.takes_redis_away(), self.mixes) {
+            let felt = self.cluster.all(!away).await;
+            let state = if away { "without" } else { "with" };
+            self.must(felt, format!("at the end of the fault all nodes are {state} Redis"));
+        }
         self.log(Kind::Invoke, Op::Heal, &format!("{fault:?}"));
         let cluster = self.cluster;
         match fault {
             Fault::NodeKill(node) | Fault::NodeStop(node) => cluster.tell("start", &format!("node{node}")).await,
             Fault::NodePause(node) => cluster.tell("resume", &format!("node{node}")).await,
             Fault::NodeSlow(node) => {
-                self.release(fault);
+                if let Some(mut slow) = self.release(fault).and_then(|held| held.downcast::<Held>().ok()) {
+                    slow.end().await;
+                }
                 kill("CONT", cluster.pid(&format!("node{node}")));
             }
             Fault::NodeFiles(node) => {
@@ -210,11 +235,20 @@ impl<'a> Nemesis<'a> {
             _ => {}
         }
         self.log(Kind::Ok, Op::Heal, &format!("{fault:?}"));
+        if fault.takes_redis_away().is_some() && !self.mixes {
+            let since = Instant::now();
+            while !self.cluster.all(true).await && since.elapsed() < BUS_BACK {
+                sleep(Duration::from_millis(50)).await;
+            }
+            let took = since.elapsed();
+            self.must(took < BUS_BACK, format!("all nodes have their Redis again after {:.2} s", took.as_secs_f64()));
+        }
     }
 
     /// Random faults in periods of ten seconds, as Jepsen's nemesis: in one of four none, else some of them together.
     pub async fn mix(&self, random: &mut StdRng, time: Duration) {
         let (has_firewall, end) = (firewall::can_be_used(), Instant::now() + time);
+        self.must(has_firewall, "the network's faults are among them".to_owned());
         while Instant::now() < end {
             let period = Instant::now() + Duration::from_secs(10);
             let all = Fault::any(random, self.cluster.nodes, has_firewall);
@@ -334,7 +368,11 @@ impl<'a> Nemesis<'a> {
 
     fn cut(&self, end: &str, ports: &[String]) {
         let cut = firewall::cut(end, ports);
-        self.must(cut.is_ok(), format!("connections of {ports:?} that were cut: {cut:?}"));
+        // In a mix there may be nobody to cut off.
+        self.must(
+            cut.as_ref().is_ok_and(|cut| *cut > 0 || self.mixes),
+            format!("connections of {ports:?} that were cut: {cut:?}"),
+        );
     }
 
     fn hold(&self, fault: Fault, what: impl Any + Send) {

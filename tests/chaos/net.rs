@@ -191,6 +191,13 @@ impl Network {
         self.get(node, "/health/ready", "").is_ok_and(|(status, _)| status == 200)
     }
 
+    /// Whether it is, and nothing works less well than it should, such as its Redis. Blocks.
+    pub fn is_well(&self, node: usize) -> bool {
+        let answer = self.get(node, "/health/ready", "");
+        let body: Value = answer.map_or(Value::Null, |(_, body)| serde_json::from_str(&body).unwrap_or_default());
+        body["status"] == "ready" && body["degraded"] == json!([])
+    }
+
     pub fn node(&self, node: usize) -> SocketAddr {
         self.nodes[node]
     }

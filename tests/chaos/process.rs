@@ -31,11 +31,6 @@ pub fn limit_files(pid: u32, most: &str) -> String {
     before
 }
 
-/// How many it has.
-pub fn open_files(pid: u32) -> usize {
-    fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
-}
-
 /// Seconds that a process has used of the processors; by Linux's unit in /proc, a hundredth.
 pub fn processor_time(pid: u32) -> f64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

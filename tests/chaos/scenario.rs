@@ -118,7 +118,8 @@ impl Scenario {
         let history = folder.join(format!("history-{turn}-{}.ndjson", self.name));
         let recorder = Recorder::new(&history);
         let laid = self.ground.lay(cluster).await;
-        let nemesis = Nemesis::new(cluster, &laid, recorder.clone(), format!("{}.r0", plan.name));
+        let nemesis =
+            Nemesis::new(cluster, &laid, recorder.clone(), format!("{}.r0", plan.name), self.harm == Harm::Mix);
         let phase = |name: &str| recorder.record(Event::new(&"run".into(), Kind::Info, Op::Phase).code(name));
         let (peaks, mut notes, mut failures) = (Mutex::new(BTreeMap::new()), Vec::new(), Vec::new());
         let start = Instant::now();
@@ -257,6 +258,13 @@ impl Outcome {
                 vec![meanwhile, time("across nodes from the heal, p99", from_heal, 2_000)]
             }
             Limit::Ack(most) => vec![time("acks meanwhile, p99", times.ack[1].p99(), most)],
+            Limit::Felt(least) => {
+                let is = times.ack[1].p99().unwrap_or_default();
+                if is < least * 1_000 {
+                    self.failures.push(format!("the fault was not felt: acks meanwhile took {}", millis(is)));
+                }
+                Vec::new()
+            }
             Limit::AckAsBefore => vec![compared("acks meanwhile", &times.ack, 20, 10)],
             Limit::SameNodeAsBefore => vec![compared("on the same node meanwhile", &times.same_node, 20, 20)],
             Limit::BackP99(most) => vec![time("clients back, p99", times.back.p99(), most)],
