@@ -310,7 +310,7 @@ async fn a_copy_that_would_lose_something_is_refused() {
         refused(&run(sqlite(), arguments), code, expected);
     }
     let none = HubOptions::default().set("database.url", "sqlite://data/none.db");
-    refused(&run(none, &["copy", "--to", &empty]), 1, "data/none.db: no database here yet");
+    refused(&run(none, &["copy", "--to", &empty]), 1, "data/none.db: run this in the hub's folder");
     assert!(!here.join("data/none.db").exists());
     let moved = HubOptions::default().set("database.url", &used);
     refused(&run(moved.clone(), &["copy", "--to", &empty]), 1, "the hub is on PostgreSQL already");

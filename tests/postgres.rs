@@ -17,7 +17,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, History, Hub, HubOptions, PATIENCE, Postgres, Proxy, token};
+use crate::support::{Api, Client, History, Hub, HubOptions, PATIENCE, Postgres, Proxy, token, until};
 
 const UNAVAILABLE_WITHIN: Duration = Duration::from_secs(5);
 const FLOW_WITHIN: Duration = Duration::from_secs(2);
@@ -229,7 +229,7 @@ async fn p1_each_connection_commits_synchronously_whatever_the_server_says() {
     let server = Postgres::start(&["synchronous_commit=off"]);
     let hub = Hub::with(HubOptions::default().set("database.url", server.database()));
     hub.member("alice", "lobby").await.say("lobby", "hi").await;
-    let ready = crate::support::Api::new(hub.address, None).get("/health/ready");
+    let ready = Api::new(hub.address, None).get("/health/ready");
     assert_eq!(ready.body["database"], json!({"synchronous_commit": "on"}), "P1");
 }
 
@@ -302,5 +302,36 @@ async fn p8_acts_reach_other_processes_by_the_database() {
         };
         let (one, other) = tokio::join!(open(&here), open(&there));
         assert!(one ^ other, "P8: a ticket opened {} sockets", u8::from(one) + u8::from(other));
+    }
+}
+
+/// Refused connections, after which each message has had its answer: nothing is left that would be tried again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readiness_comes_back_where_nobody_writes() {
+    let mut server = Postgres::start(&[]);
+    let hub =
+        Hub::with(HubOptions::default().set("database.url", server.database()).set("database.write_timeout", "1s"));
+    let mut alice = hub.client("alice").await;
+    // Rooms of both lanes.
+    let rooms = ["a", "b", "c", "d"];
+    for room in rooms {
+        alice.join(room).await;
+        assert_eq!(alice.say(room, "before").await["seq"], 1);
+    }
+    server.stop();
+    for room in rooms {
+        alice.send(&json!({"type": "send", "id": room, "room": room, "message": "meanwhile"})).await;
+    }
+    for room in rooms {
+        assert_eq!(alice.until(|frame| frame["id"] == room).await["code"], "unavailable");
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let ready = || Api::new(hub.address, None).get("/health/ready").status;
+    assert_eq!(ready(), 503);
+    server.start_again();
+    let took = until("ready again", FLOW_WITHIN, async || ready() == 200).await;
+    eprintln!("ready again after {took:?}");
+    for room in rooms {
+        assert_eq!(alice.say(room, "after").await["seq"], 2, "P3");
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Api, Hub, HubOptions};
+use crate::support::{Api, Hub, HubOptions, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p1_p2_a_locked_database_refuses_in_time_and_heals_by_itself() {
@@ -190,4 +190,24 @@ async fn a_full_writer_queue_is_busy_and_loses_nothing_silently() {
         assert_eq!(client.until(|frame| frame["id"] == n).await["seq"], n + 2);
     }
     assert_eq!((busy, database.number("SELECT count(*) FROM hub_message").await), (30, 11));
+}
+
+/// The database was away for so long that everybody had their answer, and nobody writes any more: a balancer that goes by
+/// readiness sends nobody who would.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readiness_comes_back_where_nobody_writes() {
+    let hub = Hub::with(HubOptions::default().set("database.write_timeout", "1s"));
+    let mut client = hub.member("alice", "lobby").await;
+    client.say("lobby", "before").await;
+    let database = hub.database().await;
+    database.lock().await;
+    assert_eq!(client.say("lobby", "meanwhile").await["code"], "unavailable");
+    // Whatever was tried for it has been given up.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let ready = || Api::new(hub.address, None).get("/health/ready").status;
+    assert_eq!(ready(), 503);
+    database.unlock().await;
+    let took = until("ready again", Duration::from_secs(2), async || ready() == 200).await;
+    eprintln!("ready again after {took:?}");
+    assert_eq!(client.say("lobby", "after").await["seq"], 2);
 }

@@ -43,6 +43,12 @@ pub enum CopyError {
     /// There is nothing to move away from.
     #[error("the hub is on PostgreSQL already: this copies from SQLite, which database.url must name")]
     NotSqlite,
+    /// It is not where the settings say.
+    #[error("no database at {0}: run this in the hub's folder, with its settings")]
+    NoSource(String),
+    /// An empty one is hardly the hub that is to be moved.
+    #[error("{0}: nobody was ever here; is it the hub's database?")]
+    Nobody(String),
     /// What is read must be what this version writes.
     #[error("{0}: its schema is not this version's; `hubbub migrate` brings an older one up to date")]
     Schema(String),
@@ -157,6 +163,9 @@ async fn move_all(
     let mut copied = Vec::with_capacity(tables.len());
     for table in &tables {
         let rows = source.count(table).await?;
+        if rows == 0 && table.name == "hub_user" {
+            return Err(CopyError::Nobody(source.place.clone()));
+        }
         copy(source, &mut target, &tables, table, rows, told).await?;
         copied.push((table.name, rows));
     }
@@ -258,6 +267,9 @@ struct Source {
 
 impl Source {
     async fn hold(config: &DatabaseConfig, path: &Path) -> Result<Self, CopyError> {
+        if !path.exists() {
+            return Err(CopyError::NoSource(std::path::absolute(path).unwrap_or_default().display().to_string()));
+        }
         let (file, mut connection) = sqlite::hold(config, path).await?;
         let place = path.display().to_string();
         let sql = "SELECT version FROM hub_migration ORDER BY version";

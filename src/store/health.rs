@@ -7,6 +7,8 @@ use super::{Store, StoreError, connect::Home};
 
 pub(super) const DURABILITY: &str = "SELECT (SELECT journal_mode FROM pragma_journal_mode), \
      (SELECT synchronous FROM pragma_synchronous)";
+/// The setting that is written to see whether anything can be: when that was.
+const WRITTEN_AT: &str = "written_at";
 /// `PRAGMA synchronous` of FULL.
 pub(super) const FULL: i64 = 2;
 
@@ -44,6 +46,14 @@ impl Store {
                 Ok(Health::Postgres { synchronous_commit: row.try_get_by_index(0)? })
             }
         }
+    }
+
+    /// Writes something of no meaning, as durably as a message, to see whether that can be done.
+    pub(super) async fn try_write(&self) -> Result<(), StoreError> {
+        if let Home::Sqlite(file) = &self.home {
+            file.check()?;
+        }
+        self.set_setting(WRITTEN_AT, &super::now().to_utc().to_rfc3339()).await
     }
 
     /// Fills an empty file with a copy of SQLite's database as it is now, while a hub runs. As long as it takes: the

@@ -5,8 +5,8 @@
 
 use std::{
     fs::{self, File, TryLockError},
-    io::Write,
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    io::{self, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, chown},
     path::{Path, PathBuf},
     process,
     time::Duration,
@@ -69,9 +69,6 @@ pub(super) async fn open_beside(config: &DatabaseConfig, path: &Path, bounds: St
 /// The file, locked as by a hub, and a connection that has SQLite's own lock for writing too, and writes nothing: as long as
 /// both live nobody else does, not even a command of the operator's.
 pub(super) async fn hold(config: &DatabaseConfig, path: &Path) -> Result<(Locked, SqliteConnection), OpenError> {
-    if !path.exists() {
-        return Err(OpenError::Missing { place: path.display().to_string() });
-    }
     let file = take_lock(path)?;
     let holding = async {
         let options = sqlite(path)(SqliteConnectOptions::new()).busy_timeout(config.read_timeout);
@@ -116,7 +113,7 @@ fn take_lock(database: &Path) -> Result<File, OpenError> {
     match file.try_lock() {
         Ok(()) => {
             let written = options().truncate(true).open(&owner).and_then(|mut file| write!(file, "{}", process::id()));
-            written.map_err(failed)?;
+            written.and_then(|()| as_owned_by(&owner, &file)).map_err(failed)?;
             Ok(file)
         }
         Err(TryLockError::WouldBlock) => {
@@ -126,6 +123,12 @@ fn take_lock(database: &Path) -> Result<File, OpenError> {
         }
         Err(TryLockError::Error(source)) => Err(failed(source)),
     }
+}
+
+/// Whoever has the database has this too: root may run a command before the hub's user starts the hub.
+fn as_owned_by(path: &Path, file: &File) -> io::Result<()> {
+    let (ours, theirs) = (fs::metadata(path)?, file.metadata()?);
+    if ours.uid() == theirs.uid() { Ok(()) } else { chown(path, Some(theirs.uid()), Some(theirs.gid())) }
 }
 
 fn common(config: &DatabaseConfig, path: &Path) -> ConnectOptions {

@@ -4,7 +4,8 @@
 //!
 //! No ack without a commit (P1). A batch whose outcome is unknown is run again: every row has a key by which it is found
 //! (P2). A message that waited `timeout` is answered `unavailable`; if its outcome is unknown then, later tries only look
-//! for it. A batch that the database refuses is halved until the message at fault stands alone.
+//! for it. A batch that the database refuses is halved until the message at fault stands alone. With nothing left to store a
+//! writer that failed goes on trying whether it can write: readiness must come back where nobody sends.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -182,6 +183,8 @@ pub struct Writer {
     halves: VecDeque<Batch>,
     current: Option<Batch>,
     failing: bool,
+    /// Whether it is about to try whether it can write.
+    probing: bool,
     _guard: AbortOnPanic,
 }
 
@@ -206,6 +209,7 @@ impl Writer {
                 halves: VecDeque::new(),
                 current: None,
                 failing: false,
+                probing: false,
                 _guard: AbortOnPanic("writer"),
             }
         })
@@ -217,10 +221,34 @@ impl Writer {
         }
         let next = self.halves.pop_front().unwrap_or_else(|| Batch { items: self.take_batch(), in_doubt: false });
         if next.items.is_empty() {
+            if self.failing && !mem::replace(&mut self.probing, true) {
+                ctx.run_later(RETRY, Self::probe);
+            }
             return;
         }
         self.current = Some(next);
         self.attempt(ctx);
+    }
+
+    /// Writes something of no meaning, where there is nothing else to write.
+    fn probe(&mut self, ctx: &mut Context<Self>) {
+        let store = Arc::clone(&self.store);
+        let idle = self.failing && self.current.is_none();
+        let wrote = async move { idle && store.try_write().await.is_ok() };
+        ctx.spawn(wrote.into_actor(self).map(|wrote, writer, ctx| {
+            writer.probing = false;
+            // A batch that is under way will tell by itself.
+            if wrote && writer.current.is_none() {
+                writer.works();
+            }
+            writer.pump(ctx);
+        }));
+    }
+
+    fn works(&mut self) {
+        if mem::take(&mut self.failing) {
+            tracing::info!("database writable again");
+        }
     }
 
     /// Everything that is queued, up to the bounds. The same key twice would be found neither in the table nor in the
@@ -276,9 +304,7 @@ impl Writer {
         let Some(mut batch) = self.current.take() else { return };
         match result {
             Ok(outcomes) => {
-                if mem::take(&mut self.failing) {
-                    tracing::info!("database writable again");
-                }
+                self.works();
                 self.stats.batches.record(u64::try_from(batch.items.len()).unwrap_or(u64::MAX));
                 self.settle(batch, &outcomes);
             }
