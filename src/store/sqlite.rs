@@ -113,7 +113,7 @@ fn take_lock(database: &Path) -> Result<File, OpenError> {
     match file.try_lock() {
         Ok(()) => {
             let written = options().truncate(true).open(&owner).and_then(|mut file| write!(file, "{}", process::id()));
-            written.and_then(|()| as_owned_by(&owner, &file)).map_err(failed)?;
+            written.and_then(|()| give_to_owner(&owner, &file)).map_err(failed)?;
             Ok(file)
         }
         Err(TryLockError::WouldBlock) => {
@@ -125,10 +125,14 @@ fn take_lock(database: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// Whoever has the database has this too: root may run a command before the hub's user starts the hub.
-fn as_owned_by(path: &Path, file: &File) -> io::Result<()> {
-    let (ours, theirs) = (fs::metadata(path)?, file.metadata()?);
-    if ours.uid() == theirs.uid() { Ok(()) } else { chown(path, Some(theirs.uid()), Some(theirs.gid())) }
+/// Whoever has the database has this too: root may run a command before the hub's user starts the hub. Only root can give
+/// files away, and who can't has made one that is theirs.
+fn give_to_owner(path: &Path, database: &File) -> io::Result<()> {
+    let (ours, theirs) = (fs::metadata(path)?, database.metadata()?);
+    if ours.uid() != theirs.uid() {
+        drop(chown(path, Some(theirs.uid()), Some(theirs.gid())));
+    }
+    Ok(())
 }
 
 fn common(config: &DatabaseConfig, path: &Path) -> ConnectOptions {
