@@ -312,6 +312,10 @@ async fn a_copy_that_would_lose_something_is_refused() {
     let none = HubOptions::default().set("database.url", "sqlite://data/none.db");
     refused(&run(none, &["copy", "--to", &empty]), 1, "data/none.db: run this in the hub's folder");
     assert!(!here.join("data/none.db").exists());
+    // What a start in the wrong folder makes: a schema, and nobody.
+    let nobody = HubOptions::default().set("database.url", "sqlite://data/nobody.db");
+    assert!(run(nobody.clone(), &["migrate"]).status.success());
+    refused(&run(nobody, &["copy", "--to", &empty]), 1, "data/nobody.db: nobody was ever here");
     let moved = HubOptions::default().set("database.url", &used);
     refused(&run(moved.clone(), &["copy", "--to", &empty]), 1, "the hub is on PostgreSQL already");
     // Another program's file, and another version's.

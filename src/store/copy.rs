@@ -155,6 +155,11 @@ async fn move_all(
     told: &mut impl FnMut(CopyProgress),
 ) -> Result<Copied, CopyError> {
     let tables = tables()?;
+    for users in tables.iter().filter(|table| table.name == "hub_user") {
+        if source.count(users).await? == 0 {
+            return Err(CopyError::Nobody(source.place.clone()));
+        }
+    }
     let mut target = Target::connect(config, to).await?;
     target.expect_empty(&tables).await?;
     let migrated = postgres::migrate(config, to).await;
@@ -163,9 +168,6 @@ async fn move_all(
     let mut copied = Vec::with_capacity(tables.len());
     for table in &tables {
         let rows = source.count(table).await?;
-        if rows == 0 && table.name == "hub_user" {
-            return Err(CopyError::Nobody(source.place.clone()));
-        }
         copy(source, &mut target, &tables, table, rows, told).await?;
         copied.push((table.name, rows));
     }
