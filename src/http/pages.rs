@@ -1,7 +1,15 @@
 //! The pages for people, compiled into the binary: the chat page at `/`, the API's reference at `/api/docs`, and what
 //! they load. They work without the internet and under a policy that allows nothing else.
 
-use actix_web::{HttpResponse, Route, guard, http::header, web};
+use std::{collections::HashMap, sync::LazyLock};
+
+use actix_web::{
+    HttpMessage, HttpRequest, HttpResponse, Route, guard,
+    http::header::{self, ETag, EntityTag, IfNoneMatch},
+    web,
+};
+use bytestring::ByteString;
+use sha2::{Digest, Sha256};
 
 use super::ApiError;
 use crate::protocol::{ErrorCode, WireError};
@@ -21,44 +29,92 @@ macro_rules! assets {
     };
 }
 
-/// Everything under web/, by name; a test holds it against the folder.
-const ASSETS: &[(&str, &str)] = assets![
-    "api-schema.js",
-    "api.css",
-    "api.html",
-    "api.js",
-    "app.js",
-    "chat.css",
-    "composer.js",
-    "details.js",
-    "dialogs.js",
-    "dom.js",
-    "entrance.js",
-    "http.js",
-    "icon.svg",
-    "index.html",
-    "log.js",
-    "messages.js",
-    "outbox.js",
-    "presence.js",
-    "reads.js",
-    "room.js",
-    "rooms.js",
-    "session.js",
-    "sidebar.js",
-    "socket.js",
-    "style.css",
-    "sync.js",
-    "texts.js",
-    "typing.js",
+/// What is served of web/, by name; a test holds it against the folder.
+const SOURCES: &[(&str, &str)] = assets![
+    "api/api-schema.js",
+    "api/api.css",
+    "api/api.html",
+    "api/api.js",
+    "chat/app.js",
+    "chat/chat.css",
+    "chat/composer.js",
+    "chat/details.js",
+    "chat/dialogs.js",
+    "chat/en.js",
+    "chat/head.js",
+    "chat/history.js",
+    "chat/index.html",
+    "chat/ko.js",
+    "chat/links.js",
+    "chat/message.js",
+    "chat/reads.js",
+    "chat/rooms.js",
+    "chat/sidebar.js",
+    "chat/unsent.js",
+    "chat/window.js",
+    "client/accounts.js",
+    "client/connection.js",
+    "client/emitter.js",
+    "client/errors.js",
+    "client/http.js",
+    "client/hubbub.js",
+    "client/outbox.js",
+    "client/room.js",
+    "client/timeline.js",
+    "shared/banner.js",
+    "shared/dom.js",
+    "shared/entrance.js",
+    "shared/icon.svg",
+    "shared/language.js",
+    "shared/session.js",
+    "shared/style.css",
 ];
+
+/// A page or a part of one, as it is served.
+struct Asset {
+    kind: &'static str,
+    text: ByteString,
+    etag: EntityTag,
+}
+
+/// By name.
+static ASSETS: LazyLock<HashMap<&str, Asset>> = LazyLock::new(|| {
+    let served = |&(name, source): &(&'static str, &'static str)| {
+        let kind = match name.rsplit_once('.').map(|(_, extension)| extension) {
+            Some("html") => "text/html; charset=utf-8",
+            Some("css") => "text/css; charset=utf-8",
+            Some("js") => "text/javascript; charset=utf-8",
+            Some("svg") => "image/svg+xml",
+            _ => "text/plain; charset=utf-8",
+        };
+        let text = lean(source, name);
+        let etag = Sha256::digest(&text).iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+        (name, Asset { kind, text: text.into(), etag: EntityTag::new_strong(etag) })
+    };
+    SOURCES.iter().map(served).collect()
+});
+
+/// A source without what only its readers need: indentation, and comments that have lines of their own. The lines stay, so
+/// that a browser's errors name the right ones. (No source has text over several lines in which that would matter.)
+fn lean(source: &str, name: &str) -> String {
+    let is_script = name.ends_with(".js");
+    let mut in_comment = false;
+    let line = |line: &str| {
+        let line = line.trim();
+        let begins = line.starts_with("/*");
+        let drop = in_comment || begins || (is_script && line.starts_with("//"));
+        in_comment = (in_comment || begins) && !line.ends_with("*/");
+        if drop { "\n".to_owned() } else { format!("{line}\n") }
+    };
+    source.lines().map(line).collect()
+}
 
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     config
-        .route("/", readable().to(async || page("index.html")))
-        .route("/api/docs", readable().to(async || page("api.html")))
+        .route("/", readable().to(async |request: HttpRequest| page(&request, "chat/index.html")))
+        .route("/api/docs", readable().to(async |request: HttpRequest| page(&request, "api/api.html")))
         .route("/api/openapi.json", readable().to(openapi))
-        .route("/assets/{name}", readable().to(async |name: web::Path<String>| page(name.into_inner())));
+        .route("/assets/{name:.*}", readable().to(asset));
 }
 
 fn readable() -> Route {
@@ -69,22 +125,24 @@ async fn openapi() -> HttpResponse {
     HttpResponse::Ok().insert_header(header::ContentType::json()).body(OPENAPI)
 }
 
-fn page(name: impl AsRef<str>) -> Result<HttpResponse, ApiError> {
-    let found = ASSETS.iter().find(|(asset, _)| *asset == name.as_ref());
-    let (name, text) = found.ok_or_else(|| WireError::new(ErrorCode::NotFound, "there is no such page"))?;
-    let kind = match name.rsplit_once('.').map(|(_, extension)| extension) {
-        Some("html") => "text/html; charset=utf-8",
-        Some("css") => "text/css; charset=utf-8",
-        Some("js") => "text/javascript; charset=utf-8",
-        Some("svg") => "image/svg+xml",
-        _ => "text/plain; charset=utf-8",
+async fn asset(request: HttpRequest, name: web::Path<String>) -> Result<HttpResponse, ApiError> {
+    page(&request, &name)
+}
+
+fn page(request: &HttpRequest, name: &str) -> Result<HttpResponse, ApiError> {
+    let asset = ASSETS.get(name).ok_or_else(|| WireError::new(ErrorCode::NotFound, "there is no such page"))?;
+    let Asset { kind, text, etag } = asset;
+    let known = match request.get_header::<IfNoneMatch>() {
+        Some(IfNoneMatch::Items(known)) => known.iter().any(|known| known.weak_eq(etag)),
+        Some(IfNoneMatch::Any) | None => false,
     };
-    Ok(HttpResponse::Ok()
-        .content_type(kind)
+    let mut response = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    response
         .insert_header((header::CONTENT_SECURITY_POLICY, POLICY))
         .insert_header((header::PERMISSIONS_POLICY, PERMISSIONS))
         .insert_header((header::CROSS_ORIGIN_OPENER_POLICY, "same-origin"))
-        // A new version of the hub has new pages: the browser asks each time.
+        // A new version of the hub has new pages: the browser asks each time, and is told where it has them already.
         .insert_header((header::CACHE_CONTROL, "no-cache"))
-        .body(*text))
+        .insert_header(ETag(etag.clone()));
+    Ok(if known { response.finish() } else { response.content_type(*kind).body(text.clone()) })
 }

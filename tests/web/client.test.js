@@ -55,8 +55,8 @@ test("two people talk: stored, numbered, delivered to both", async () => {
   assert.equal(alice.made.state.name, "live");
 });
 
-test("what is sent while the wire is cut again and again is stored once each, in order", async () => {
-  const relay = await Relay.to(hub.port);
+test("what is sent while the wire is cut again and again is stored once each, in order", async (t) => {
+  const relay = await Relay.to(hub.port, t);
   const reader = await member("reader", "cuts");
   const writer = await member("writer", "cuts", { url: relay.url });
   const fates = [];
@@ -75,11 +75,10 @@ test("what is sent while the wire is cut again and again is stored once each, in
   assert.deepEqual(writer.got, numbered(60), "resumed without a gap or a repeat");
   assert.ok(relay.opened >= 4, `${relay.opened} connections: the wire was never cut`);
   assert.equal(writer.room.outbox.length, 0);
-  relay.stop();
 });
 
-test("an answer that is lost is no reason to send twice", async () => {
-  const relay = await Relay.to(hub.port);
+test("an answer that is lost is no reason to send twice", async (t) => {
+  const relay = await Relay.to(hub.port, t);
   const reader = await member("reader", "deaf");
   const writer = await member("writer", "deaf", { url: relay.url });
   relay.deaf = true;
@@ -92,11 +91,10 @@ test("an answer that is lost is no reason to send twice", async () => {
   assert.deepEqual(reader.got, numbered(2));
   await until("the writer has both", () => writer.got.length === 2);
   assert.deepEqual(writer.got, numbered(2));
-  relay.stop();
 });
 
-test("resume: what was missed comes, then what is live, and the state says so", async () => {
-  const relay = await Relay.to(hub.port);
+test("resume: what was missed comes, then what is live, and the state says so", async (t) => {
+  const relay = await Relay.to(hub.port, t);
   const away = await member("away", "missed", { url: relay.url });
   const timeline = new Timeline(away.room);
   const writer = await member("writer", "missed");
@@ -116,13 +114,12 @@ test("resume: what was missed comes, then what is live, and the state says so", 
   assert.deepEqual(away.got, numbered(41));
   assert.deepEqual(timeline.messages.map(({ seq, message }) => [seq, message]), numbered(41));
   assert.deepEqual(away.made.states.filter((name) => name !== "connecting" && name !== "offline"), ["catching_up", "live"]);
-  relay.stop();
 });
 
-test("too far behind: reset, and a timeline that shows the newest", async () => {
-  const own = await Hub.start({ "limits.replay_resume": 500 });
+test("too far behind: reset, and a timeline that shows the newest", async (t) => {
+  const own = await Hub.start({ "limits.replay_resume": 500 }, t);
   own.command("user", "admin", "root");
-  const relay = await Relay.to(own.port);
+  const relay = await Relay.to(own.port, t);
   const away = await member("away", "far", { url: relay.url });
   const timeline = new Timeline(away.room);
   await until("loaded", () => timeline.state === "ready");
@@ -146,12 +143,10 @@ test("too far behind: reset, and a timeline that shows the newest", async () => 
   assert.ok(await timeline.older());
   assert.deepEqual(seqs()[0], 371);
   away.made.close();
-  relay.stop();
-  await own.stop();
 });
 
-test("a hub that crashes and one that stops: back by itself, nothing lost", async () => {
-  const own = await Hub.start({ "server.stop_timeout": "5s" });
+test("a hub that crashes and one that stops: back by itself, nothing lost", async (t) => {
+  const own = await Hub.start({ "server.stop_timeout": "5s" }, t);
   const reader = await member("reader", "restarts", { url: own.url });
   const writer = await member("writer", "restarts", { url: own.url });
   const byes = [];
@@ -169,11 +164,10 @@ test("a hub that crashes and one that stops: back by itself, nothing lost", asyn
   assert.deepEqual(reader.got.map(([seq]) => seq), [1, 2, 3, 4]);
   writer.made.close();
   reader.made.close();
-  await own.stop();
 });
 
-test("a bye is honoured: back after the time that the hub asks for", async () => {
-  const own = await Hub.start({ "server.stop_timeout": "5s" });
+test("a bye is honoured: back after the time that the hub asks for", async (t) => {
+  const own = await Hub.start({ "server.stop_timeout": "5s" }, t);
   const { made } = await member("alice", "bye", { url: own.url });
   await own.end("SIGTERM");
   await until("asked to wait", () => made.state.name === "offline" && made.state.asked);
@@ -182,11 +176,10 @@ test("a bye is honoured: back after the time that the hub asks for", async () =>
   await own.restart();
   await until("live again", () => made.state.name === "live", 30_000);
   made.close();
-  await own.stop();
 });
 
-test("the token is refreshed on the open socket, and again after it has ended", async () => {
-  const own = await Hub.start({ "auth.expiry_notice": "1s" });
+test("the token is refreshed on the open socket, and again after it has ended", async (t) => {
+  const own = await Hub.start({ "auth.expiry_notice": "1s" }, t);
   const asked = [];
   const short = (how) => {
     asked.push(how.renew);
@@ -201,11 +194,10 @@ test("the token is refreshed on the open socket, and again after it has ended", 
   assert.deepEqual([made.states, hello], [[], []], "one socket, longer than three tokens");
   assert.equal((await room.send("still here")).seq, 1);
   made.close();
-  await own.stop();
 });
 
-test("a token that ends without another: closed with 4001, then back with a new one", async () => {
-  const own = await Hub.start({ "auth.expiry_notice": "1s" });
+test("a token that ends without another: closed with 4001, then back with a new one", async (t) => {
+  const own = await Hub.start({ "auth.expiry_notice": "1s" }, t);
   let ready = false;
   let renewals = 0;
   const source = async ({ renew }) => {
@@ -223,7 +215,6 @@ test("a token that ends without another: closed with 4001, then back with a new 
   assert.equal((await fate).seq, 1);
   await until("delivered", () => got.length === 1);
   made.close();
-  await own.stop();
 });
 
 test("no token any more: closed, and that is said", async () => {
@@ -278,8 +269,8 @@ test("what the hub refuses fails with its code, and can be given up", async () =
   await assert.rejects(new Hubbub("http://127.0.0.1:1", { token: "x", WebSocket }).call("GET", path("me")), { code: "network" });
 });
 
-test("fifty rooms at once, and over the rate: all are joined and joined again", async () => {
-  const relay = await Relay.to(hub.port);
+test("fifty rooms at once, and over the rate: all are joined and joined again", async (t) => {
+  const relay = await Relay.to(hub.port, t);
   const made = client("many", { url: relay.url });
   const rooms = Array.from({ length: 50 }, (_, n) => made.room(`many-${n}`));
   await Promise.all(rooms.map((room) => room.join()));
@@ -292,11 +283,10 @@ test("fifty rooms at once, and over the rate: all are joined and joined again", 
   const burst = Array.from({ length: 100 }, (_, n) => rooms[0].send(`message ${n + 1}`));
   const stored = await Promise.all(burst);
   assert.deepEqual(stored.map(({ seq }) => seq), numbered(100).map(([seq]) => seq), "rate limited, not lost");
-  relay.stop();
 });
 
-test("accounts of the hub's own: sign-in, errors by field, tokens that renew themselves", async () => {
-  const own = await Hub.start({ "accounts.access_lifetime": "2s", "auth.expiry_notice": "1s" });
+test("accounts of the hub's own: sign-in, errors by field, tokens that renew themselves", async (t) => {
+  const own = await Hub.start({ "accounts.access_lifetime": "2s", "auth.expiry_notice": "1s" }, t);
   const kept = new Map();
   const storage = { getItem: (key) => kept.get(key) ?? null, setItem: (key, value) => kept.set(key, value), removeItem: (key) => kept.delete(key) };
   const accounts = new Accounts(own.url, { storage });
@@ -313,5 +303,4 @@ test("accounts of the hub's own: sign-in, errors by field, tokens that renew the
   assert.equal(kept.size, 0);
   await assert.rejects(made.call("GET", path("me")), SignedOut);
   assert.deepEqual([made.state.name, made.state.reason], ["closed", "signed_out"]);
-  await own.stop();
 });

@@ -34,9 +34,10 @@ function freePort() {
 }
 
 export class Hub {
-  /** `settings` by key: {"limits.heartbeat": "2s"}. */
-  static async start(settings = {}) {
+  /** `settings` by key: {"limits.heartbeat": "2s"}. It ends with the test that is given. */
+  static async start(settings = {}, test = null) {
     const hub = new Hub();
+    test?.after(() => hub.stop());
     hub.folder = mkdtempSync(join(tmpdir(), "hubbub-web-"));
     hub.port = await freePort();
     hub.url = `http://127.0.0.1:${hub.port}`;

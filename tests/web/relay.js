@@ -3,8 +3,10 @@
 import { connect, createServer } from "node:net";
 
 export class Relay {
-  static async to(port) {
+  /** It ends with the test that is given. */
+  static async to(port, test) {
     const relay = new Relay();
+    test.after(() => relay.stop());
     relay.pairs = new Set();
     relay.opened = 0;
     relay.refusing = false;

@@ -49,6 +49,7 @@ export interface Pending {
   /** When it was sent, RFC 3339. */
   readonly since: string;
   readonly state: "sending" | "failed";
+  /** Why it failed; of one that is still sent, why the last try did. */
   readonly error: HubError | null;
 }
 

@@ -21,7 +21,7 @@ export class Outbox {
   #deliver;
   #changed;
   #pumping = false;
-  /** Oldest first: {clientId, message, data, since, state: "sending" | "failed", error}. */
+  /** Oldest first: {clientId, message, data, since, state: "sending" | "failed", error: what went wrong last}. */
   entries = [];
 
   /** `deliver(command)` sends one and gives its ok, or throws; null where there is no way at present. `changed()` hears of changes. */
@@ -92,6 +92,8 @@ export class Outbox {
         this.#stored(entry, ok);
       } catch (error) {
         if (error.retryable) {
+          Object.assign(entry, { error });
+          this.#set([...this.entries]);
           await sleep(error.retryAfterMs || backoff(tried++));
         } else {
           Object.assign(entry, { state: "failed", error });

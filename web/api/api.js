@@ -2,8 +2,8 @@
 // api-schema.js.
 
 import { Schemas, prose } from "./api-schema.js";
-import { byId, el, say } from "./dom.js";
-import { call } from "./http.js";
+import { byId, el, say } from "../shared/dom.js";
+import { call } from "../client/http.js";
 
 const METHODS = ["get", "post", "put", "patch", "delete", "head", "options", "trace"];
 

@@ -1,7 +1,7 @@
 // Owns the two ways to a further room: browsing the open ones and making a new one.
 
-import { action, busy, byId, el, keyed, say, show } from "./dom.js";
-import { errorText } from "./texts.js";
+import { action, busy, byId, el, keyed, say, show } from "../shared/dom.js";
+import { errorText, t, visible } from "../shared/language.js";
 
 /** A <dialog> with its close button and its line for errors. */
 export class Dialog {
@@ -31,9 +31,9 @@ export class Dialog {
   }
 }
 
-/** `go(name)` opens a room; `join` is the socket's. */
+/** `go(name)` opens a room. */
 export class NewRoom extends Dialog {
-  constructor(rooms, join, go) {
+  constructor(rooms, go) {
     super("new-room");
     const form = this.root.querySelector("form");
     action("new-room").addEventListener("click", () => {
@@ -43,12 +43,12 @@ export class NewRoom extends Dialog {
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       const { name, title, private: isPrivate } = form.elements;
-      if (name.value.trim() === "") return say(this.error, "Please give the room a name.");
+      if (name.value.trim() === "") return say(this.error, t("no-room-name"));
       const wish = { name: name.value.trim(), title: title.value.trim(), kind: isPrivate.checked ? "private" : "public" };
       return this.run(async () => {
-        const room = await rooms.make(wish, join);
+        const made = await rooms.make(wish);
         this.close();
-        go(room.name);
+        go(made.name);
       });
     });
   }
@@ -56,51 +56,47 @@ export class NewRoom extends Dialog {
 
 export class Browse extends Dialog {
   #rooms;
-  #join;
   #go;
   #found = [];
 
-  constructor(rooms, join, go) {
+  constructor(rooms, go) {
     super("browse");
     this.#rooms = rooms;
-    this.#join = join;
     this.#go = go;
-    action("browse").addEventListener("click", () => this.#start());
+    action("browse").addEventListener("click", () => {
+      this.#found = [];
+      this.#draw(false, t("loading"));
+      this.open();
+      this.#more();
+    });
     this.action("more-rooms").addEventListener("click", () => this.#more());
-  }
-
-  #start() {
-    this.#found = [];
-    this.#draw(false, "Loading…");
-    this.open();
-    this.#more();
   }
 
   #more() {
     return this.run(async () => {
       const { rooms, more } = await this.#rooms.browse(this.#found.at(-1)?.name);
       this.#found.push(...rooms);
-      this.#draw(more, this.#found.length ? "" : "There are no rooms yet. Make the first one.");
+      this.#draw(more, this.#found.length ? "" : t("none-to-browse"));
     });
   }
 
   #draw(more, text) {
-    keyed(byId("open-rooms"), this.#found, (room) => room.name, (room) => this.#line(room));
+    keyed(byId("open-rooms"), this.#found, ({ name }) => name, (about) => this.#line(about));
     say(byId("browse-state"), text);
     show(this.action("more-rooms"), more);
   }
 
-  #line(room) {
-    const known = this.#rooms.get(room.name);
-    const count = room.message_count === 1 ? "1 message" : `${room.message_count ?? room.head ?? 0} messages`;
+  #line(about) {
+    const { name, title, kind, message_count } = about;
+    const known = this.#rooms.get(name);
     const enter = () => this.run(async () => {
-      if (!known) await this.#rooms.enter(room.name, this.#join, room);
+      if (!known) await this.#rooms.enter(name, about);
       this.close();
-      this.#go(room.name);
+      this.#go(name);
     });
-    return el("li", { "data-room": room.name },
-      el("div", {}, el("strong", { dir: "auto" }, room.title || room.name),
-        el("span", { class: "muted small" }, el("bdi", {}, room.name), ` · ${count}${room.kind === "private" ? " · private" : ""}`)),
-      el("button", { type: "button", "data-action": "enter", onclick: enter }, known ? "Open" : "Join"));
+    return el("li", { "data-room": name },
+      el("div", {}, el("strong", { dir: "auto" }, visible(title, name)),
+        el("span", { class: "muted small" }, el("bdi", {}, name), ` · ${t("messages", message_count)}${kind === "private" ? ` · ${t("private")}` : ""}`)),
+      el("button", { type: "button", "data-action": "enter", onclick: enter }, t(known ? "open" : "join")));
   }
 }

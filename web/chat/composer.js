@@ -1,27 +1,28 @@
-// Owns the box where a message is written: Enter sends, drafts per room, growing with the text, the length limit.
+// Owns the box where a message is written: Enter sends, drafts by room, growing with the text, the length limit.
 
-import { byId, say } from "./dom.js";
+import { byId, say } from "../shared/dom.js";
+import { t } from "../shared/language.js";
+import { tab } from "../shared/session.js";
 
 const WARN_BELOW = 200;
+const DRAFT = "hubbub.draft ";
 
 export class Composer {
   #rooms;
-  #connection;
   #box = byId("composer");
-  #room = null;
+  #entry = null;
   #send;
-  #typed;
 
-  /** `send(room, text)` takes a message, `typed(text)` hears of each change by the user. */
-  constructor(rooms, connection, { send, typed }) {
+  /** `send(entry, text)` takes a message. */
+  constructor(rooms, send) {
     this.#rooms = rooms;
-    this.#connection = connection;
     this.#send = send;
-    this.#typed = typed;
-    rooms.addEventListener("open", () => this.#change());
+    rooms.on("open", () => this.#change());
     this.#box.addEventListener("input", () => {
       this.#fit();
-      this.#typed(this.#box.value);
+      // Kept for this tab: a page that is loaded anew, by whatever, loses no text.
+      tab(DRAFT + this.#entry.name, this.#box.value || null);
+      if (this.#box.value.trim()) this.#entry.room.typing();
     });
     this.#box.addEventListener("keydown", (event) => {
       // Enter that ends an input method's composition belongs to it (229 is what some browsers say instead).
@@ -36,16 +37,14 @@ export class Composer {
   }
 
   #change() {
-    if (this.#room) this.#room.draft = this.#box.value;
-    this.#room = this.#rooms.open;
-    this.#box.value = this.#room?.draft ?? "";
+    this.#entry = this.#rooms.open;
+    this.#box.value = this.#entry ? tab(DRAFT + this.#entry.name) ?? "" : "";
     this.#fit();
   }
 
   /** What is left of the limit, in Unicode characters as the hub counts them. */
   get #left() {
-    const most = this.#connection.hello?.limits?.message_chars ?? 4_000;
-    return most - [...this.#box.value].length;
+    return (this.#rooms.hub.limits?.message_chars ?? 4_000) - [...this.#box.value].length;
   }
 
   #fit() {
@@ -53,15 +52,16 @@ export class Composer {
     this.#box.style.height = "auto";
     this.#box.style.height = `${this.#box.scrollHeight + 2}px`;
     const left = this.#left;
-    say(byId("composer-count"), left < 0 ? `Too long by ${-left}` : left < WARN_BELOW ? `${left} characters left` : "");
+    say(byId("composer-count"), left < 0 ? t("too-long-by", -left) : left < WARN_BELOW ? t("chars-left", left) : "");
   }
 
   #submit() {
     const text = this.#box.value;
-    if (text.trim() !== "" && this.#left >= 0 && this.#room) {
+    if (text.trim() !== "" && this.#left >= 0 && this.#entry) {
       this.#box.value = "";
+      tab(DRAFT + this.#entry.name, null);
       this.#fit();
-      this.#send(this.#room, text);
+      this.#send(this.#entry, text);
     }
     this.#box.focus();
   }

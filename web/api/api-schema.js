@@ -1,6 +1,6 @@
 // Owns showing JSON schemas (OpenAPI 3.1) to people: references within the document, nested properties, bounds, examples.
 
-import { el } from "./dom.js";
+import { el } from "../shared/dom.js";
 
 const REF = "#/components/schemas/";
 const DEEPEST = 8;

@@ -1,0 +1,61 @@
+// Owns who is signed in on this browser's pages: the hub's own users by a refresh token, kept for all tabs; an app's token is kept
+// for its tab and cannot be renewed. Signing out loads the page anew, so that nothing of one user can be left for the next.
+
+import { Accounts, Hubbub } from "../client/hubbub.js";
+
+const APP_TOKEN = "hubbub.app-token";
+const NOTE = "hubbub.note";
+
+/** What the browser keeps for this tab or for all; nothing where storage is switched off. */
+export const tab = (name, ...value) => keep("sessionStorage", name, value);
+
+function keep(storage, name, [value]) {
+  try {
+    if (value === undefined) return window[storage].getItem(name);
+    if (value === null) window[storage].removeItem(name);
+    else window[storage].setItem(name, value);
+  } catch {
+    // As if nothing was kept.
+  }
+  return null;
+}
+
+function storage() {
+  try {
+    return window.localStorage;
+  } catch {
+    return null;
+  }
+}
+
+export const address = location.origin;
+export const accounts = new Accounts(address, { storage: storage() });
+
+export const present = () => Boolean(tab(APP_TOKEN)) || accounts.signedIn;
+
+export function useAppToken(token) {
+  tab(APP_TOKEN, token);
+}
+
+/** What the page had to say when it last went back to the sign-in; told once. */
+export function takeNote() {
+  const note = tab(NOTE);
+  tab(NOTE, null);
+  return note;
+}
+
+/** A client for whoever is signed in. */
+export function newHub() {
+  const appToken = tab(APP_TOKEN);
+  // Signing out in one tab signs out the others.
+  window.addEventListener("storage", () => !appToken && accounts.kept === null && end());
+  return new Hubbub(address, { token: appToken ?? accounts.token });
+}
+
+/** Forgets who is signed in; `note` is shown on the sign-in. */
+export function end(note = null) {
+  if (!tab(APP_TOKEN)) accounts.signOut();
+  tab(APP_TOKEN, null);
+  tab(NOTE, note);
+  location.reload();
+}
