@@ -261,7 +261,7 @@ export class Rooms extends Emitter {
     }
     this.open = entry;
     this.hub.focus = entry?.room ?? null;
-    if (entry) entry.timeline = new Timeline(entry.room);
+    if (entry) entry.timeline = new Timeline(entry.room, { page: PAGE });
     this.emit("open");
   }
 }
