@@ -172,7 +172,7 @@ async fn passwords_and_new_accounts_are_tried_at_a_bounded_rate() {
 fn answers_tell_browsers_to_trust_as_little_as_possible() {
     let hub = Hub::start();
     let alice = hub.api("alice");
-    for path in ["/", "/api/docs", "/assets/app.js", "/api/me", "/api/nothing", "/health/live"] {
+    for path in ["/", "/api/docs", "/assets/chat/app.js", "/api/me", "/api/nothing", "/health/live"] {
         let answer = alice.get(path);
         for (name, expected) in [
             ("x-content-type-options", "nosniff"),

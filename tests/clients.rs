@@ -1,5 +1,5 @@
-//! Clients that are not ours: Python's `websockets` with a token of the real simplejwt, a whole Django project, the
-//! tutorial's page in a real browser. And the hub's own page in one. scripts/test installs what they need.
+//! Clients that are not ours: Python's `websockets` with a token of the real simplejwt, a whole Django project, Schemathesis.
+//! scripts/test installs what they need. (Those in JavaScript and in a browser are tests/web.)
 
 use std::process::{Command, Stdio};
 
@@ -34,13 +34,6 @@ fn a_django_project_with_the_real_simplejwt() {
     }
 }
 
-/// Two people on the chat page, whose tokens end meanwhile; and the page of the API.
-#[test]
-fn the_chat_page_in_a_browser() {
-    let hub = Hub::with(HubOptions::default().set("accounts.access_lifetime", "5s"));
-    assert_eq!(python("chat_page.py", &[&hub.address.to_string()]).trim(), "ok");
-}
-
 /// Schemathesis makes requests of the OpenAPI document and holds the answers against it, first as a user, then as an admin.
 #[test]
 fn schemathesis_finds_the_hub_as_its_document_says() {
@@ -51,19 +44,4 @@ fn schemathesis_finds_the_hub_as_its_document_says() {
         python("schemathesis_run.py", &[&hub.address.to_string(), &token("alice", "alice"), &token("root", "root")]);
     eprintln!("{said}");
     assert_eq!(said.lines().last(), Some("ok"));
-}
-
-#[test]
-fn the_tutorial_s_page_in_a_browser() {
-    let hub = Hub::with(HubOptions::default());
-    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tutorial.html");
-    let arguments = [&hub.address.to_string(), page, &token("1", "alice"), &token("2", "민지")];
-    let shown = python("tutorial_browser.py", &arguments);
-    let lines: Vec<_> = shown.lines().collect();
-    assert_eq!(lines.len(), 4, "{shown}");
-    let time = |line: &str| line.rsplit_once(" (").unwrap().1.trim_end_matches(')').to_owned();
-    for page in lines.chunks(2) {
-        assert!(page[0].starts_with("alice: hi from a browser (20") && page[1].starts_with("민지: <b>안녕</b> 👋 (20"));
-        assert!(page.iter().all(|line| chrono::DateTime::parse_from_rfc3339(&time(line)).is_ok()), "{shown}");
-    }
 }

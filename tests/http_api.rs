@@ -93,7 +93,7 @@ async fn trying_names_of_rooms_is_counted_like_making_them() {
 async fn whatever_can_be_got_has_a_head() {
     let hub = Hub::start();
     let nobody = Api::new(hub.address, None);
-    for path in ["/", "/api/docs", "/api/openapi.json", "/assets/app.js", "/health/live", "/health/ready"] {
+    for path in ["/", "/api/docs", "/api/openapi.json", "/assets/chat/app.js", "/health/live", "/health/ready"] {
         let head = nobody.call("HEAD", path, None);
         assert_eq!((head.status, head.body.as_str()), (200, Some("")), "{path}");
     }

@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     fs,
+    path::{Path, PathBuf},
 };
 
 use serde_json::{Map, Value, json};
@@ -373,18 +374,30 @@ fn whoever_is_disabled_or_over_their_rate_is_told_so_by_every_operation() {
 fn the_pages_and_what_they_load_are_all_there() {
     let hub = Hub::start();
     let nobody = Api::new(hub.address, None);
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/web");
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap();
+    let web = Path::new(env!("CARGO_MANIFEST_DIR")).join("web");
+    let files = fs::read_dir(&web).unwrap().flat_map(|folder| fs::read_dir(folder.unwrap().path()).unwrap());
+    // What is for people and tools that read the sources is not served.
+    let served = |path: &PathBuf| !["d.ts", "md", "json"].iter().any(|end| path.to_str().unwrap().ends_with(end));
+    for path in files.map(|file| file.unwrap().path()).filter(served) {
+        let name = path.strip_prefix(&web).unwrap().to_str().unwrap();
         let served = nobody.get(&format!("/assets/{name}"));
-        let text = fs::read_to_string(&path).unwrap();
-        assert_eq!((served.status, served.body.as_str()), (200, Some(text.as_str())), "{name}");
+        let (text, lean) = (fs::read_to_string(&path).unwrap(), served.body.as_str().unwrap());
+        // Without indentation and comments, but line by line.
+        assert_eq!((served.status, lean.lines().count()), (200, text.lines().count()), "{name}");
+        let same = |(lean, line): (&str, &str)| lean.is_empty() || lean == line.trim();
+        assert!(lean.lines().zip(text.lines()).all(same), "{name}");
         let policy = served.headers["content-security-policy"].to_str().unwrap();
         assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
         // Nothing from elsewhere, nothing inline.
         let inline = ["<script>", " onclick=", " style=\"", "javascript:"].iter().find(|what| text.contains(**what));
         assert!(!name.ends_with(".html") || inline.is_none(), "{name}: {inline:?}");
+        // A browser that has it is told so.
+        let known = nobody.with_headers(
+            "GET",
+            &format!("/assets/{name}"),
+            &[("if-none-match", served.headers["etag"].to_str().unwrap())],
+        );
+        assert_eq!(known.status, 304, "{name}");
     }
     for page in ["/", "/api/docs"] {
         let served = nobody.get(page);
