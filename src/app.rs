@@ -24,7 +24,7 @@ use actix_web::{
 };
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    time::{sleep, timeout},
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
 
 use crate::{
@@ -38,7 +38,7 @@ use crate::{
         ChatServer, Dispatcher, Lifeline, RegisterWorker, ServerBounds, ServerHandle, StopSessions, Watch, WorkerId,
     },
     session,
-    stats::Stats,
+    stats::{self, Stats},
     store::{OpenError, Probe, ReadMarks, Store, StoreBounds, StoreError, Writer, WriterBounds},
     worker::{Stopping, Worker},
 };
@@ -190,6 +190,7 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
     }
     let watching = Arc::clone(&authenticator);
     actix_web::rt::spawn(async move { watching.watch_keys().await });
+    actix_web::rt::spawn(keep_history(Arc::clone(&stats), mirror.clone()));
 
     let make_worker = {
         let (config, store, stats, stopping) =
@@ -284,6 +285,19 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
         () = sleep(config.server.stop_timeout) => tracing::warn!("stop_timeout is over: ending now"),
     }
     Ok(())
+}
+
+/// What the operator's charts show.
+async fn keep_history(stats: Arc<Stats>, mirror: Mirror) {
+    let mut ticks = interval(stats::EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        let others = mirror.bus().map(|bus| bus.nodes()).unwrap_or_default();
+        let others: Vec<_> = others.iter().filter_map(|report| serde_json::from_str(report).ok()).collect();
+        stats.sample(&others);
+    }
 }
 
 fn server_bounds(config: &Config) -> ServerBounds {
