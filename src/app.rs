@@ -2,7 +2,7 @@
 
 use std::{
     any::Any,
-    io::{self, Write},
+    io,
     net::SocketAddr,
     num::NonZero,
     path::{Path, PathBuf},
@@ -31,7 +31,7 @@ use crate::{
     admission::Admission,
     auth::{self, AppKeys, Authenticator, KeyError, OWN_KEY_SETTING, OwnKey, Passwords},
     config::{Config, CreatePolicy, DatabaseUrl},
-    http,
+    greeting, http,
     mirror::{self, BusError, BusSettings, Mirror, OutgoingBounds, Subscriber},
     room::RecentBounds,
     server::{
@@ -224,6 +224,7 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
             })
         }
     };
+    let setup = store.setup_secret(auth::make_secret).await?;
     let (origins, echo) = (config.server.origins.clone(), config.server.echo);
     // Others than sessions are requests, which are short, and sockets that say nothing, which are closed soon.
     let connections = admission.most_sessions().div_ceil(workers).saturating_add(SPARE_CONNECTIONS);
@@ -262,7 +263,7 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
     let running = bound.run();
     let stop_http = running.handle();
     let mut running = actix_web::rt::spawn(running);
-    greet(&addresses)?;
+    greeting::greet(&addresses, setup.as_ref())?;
 
     tokio::select! {
         () = signals.next() => {}
@@ -347,16 +348,6 @@ fn guard_socket(socket: &dyn Any, data: &mut Extensions, send_buffer: usize, sta
     if let Err(error) = set {
         tracing::debug!(%error, "a socket's options could not be set");
     }
-}
-
-/// Says on stdout where the hub is, for people and for scripts that took port 0.
-fn greet(addresses: &[SocketAddr]) -> Result<(), io::Error> {
-    let mut out = io::stdout().lock();
-    for address in addresses {
-        tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
-        writeln!(out, "hubbub listens on http://{address}")?;
-    }
-    out.flush()
 }
 
 /// SIGTERM and SIGINT.
