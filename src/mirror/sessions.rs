@@ -7,6 +7,8 @@ use crate::protocol::NodeId;
 
 /// Sessions in an answer.
 const MOST: usize = 100;
+/// Of a session's id.
+const DIGITS: usize = 16;
 
 /// Which sessions are wanted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,19 +30,29 @@ impl SessionSearch {
         self.limit.min(MOST)
     }
 
-    /// Whether it is part of this session's id. What is no part of any id costs nothing.
+    /// Whether it is part of this session's id, as that is written.
     pub fn names(&self, session: u64) -> bool {
-        let digits = self.q.len() <= 16 && self.q.bytes().all(|byte| byte.is_ascii_hexdigit());
-        digits && format!("{session:016x}").contains(&self.q)
+        let digits = self.q.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let (Some(over), Ok(part)) =
+            (DIGITS.checked_sub(self.q.len()).filter(|_| digits), u64::from_str_radix(&self.q, 16))
+        else {
+            return self.q.is_empty();
+        };
+        let mask = u64::MAX >> (4 * over);
+        (0..=over).any(|place| (session >> (4 * place)) & mask == part)
     }
 
     /// Whether one of these has it. Asked for each session of a worker, so that plain text is compared as it stands.
     pub fn is_in(&self, texts: [&str; 2]) -> bool {
-        let length = self.q.len();
-        let plain =
-            |text: &str| text.as_bytes().windows(length).any(|part| part.eq_ignore_ascii_case(self.q.as_bytes()));
+        let wanted = self.q.as_bytes();
+        let Some(first) = wanted.first() else { return true };
+        let starts = |part: &[u8]| part.first().is_some_and(|byte| byte.to_ascii_lowercase() == *first);
+        let plain = |text: &str| {
+            let mut parts = text.as_bytes().windows(wanted.len());
+            parts.any(|part| starts(part) && part.eq_ignore_ascii_case(wanted))
+        };
         let has = |text: &str| if text.is_ascii() { plain(text) } else { text.to_lowercase().contains(&self.q) };
-        length == 0 || texts.into_iter().any(has)
+        texts.into_iter().any(has)
     }
 }
 
@@ -160,6 +172,8 @@ mod tests {
         assert!(search("").is_in(["", ""]) && !search("bob").is_in(["alice", "bo"]));
         assert!(search("ÉTÉ").is_in(["7", "l'été"]) && search("김").is_in(["김민준", ""]));
         assert!(!search("%").is_in(["alice", "a_b"]) && search("_").is_in(["alice", "a_b"]));
+        assert!(search("").names(7) && search("00000000000000ab").names(0xab) && !search(&"0".repeat(17)).names(0));
+        assert!(search("1234").names(0x0012_3400_0000_0000) && !search("+1").names(1) && search("8").names(1 << 63));
         assert!(search("0AB").names(0xab) && !search("0abx").names(0xab) && !search("c").names(0xab));
         assert_eq!(search("").limit(), 10);
         assert_eq!(SessionSearch { q: String::new(), limit: 1_000_000 }.limit(), MOST, "P5");
