@@ -2,7 +2,7 @@
 
 use std::{
     any::Any,
-    io::{self, Write},
+    io,
     net::SocketAddr,
     num::NonZero,
     path::{Path, PathBuf},
@@ -24,21 +24,21 @@ use actix_web::{
 };
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    time::{sleep, timeout},
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
 
 use crate::{
     admission::Admission,
     auth::{self, AppKeys, Authenticator, KeyError, OWN_KEY_SETTING, OwnKey, Passwords},
     config::{Config, CreatePolicy, DatabaseUrl},
-    http,
+    greeting, http,
     mirror::{self, BusError, BusSettings, Mirror, OutgoingBounds, Subscriber},
     room::RecentBounds,
     server::{
         ChatServer, Dispatcher, Lifeline, RegisterWorker, ServerBounds, ServerHandle, StopSessions, Watch, WorkerId,
     },
     session,
-    stats::Stats,
+    stats::{self, Stats},
     store::{OpenError, Probe, ReadMarks, Store, StoreBounds, StoreError, Writer, WriterBounds},
     worker::{Stopping, Worker},
 };
@@ -190,6 +190,7 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
     }
     let watching = Arc::clone(&authenticator);
     actix_web::rt::spawn(async move { watching.watch_keys().await });
+    actix_web::rt::spawn(keep_history(Arc::clone(&stats), mirror.clone()));
 
     let make_worker = {
         let (config, store, stats, stopping) =
@@ -223,6 +224,7 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
             })
         }
     };
+    let setup = store.setup_secret(auth::make_secret).await?;
     let (origins, echo) = (config.server.origins.clone(), config.server.echo);
     // Others than sessions are requests, which are short, and sockets that say nothing, which are closed soon.
     let connections = admission.most_sessions().div_ceil(workers).saturating_add(SPARE_CONNECTIONS);
@@ -261,7 +263,7 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
     let running = bound.run();
     let stop_http = running.handle();
     let mut running = actix_web::rt::spawn(running);
-    greet(&addresses)?;
+    greeting::greet(&addresses, setup.as_ref())?;
 
     tokio::select! {
         () = signals.next() => {}
@@ -284,6 +286,19 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
         () = sleep(config.server.stop_timeout) => tracing::warn!("stop_timeout is over: ending now"),
     }
     Ok(())
+}
+
+/// What the operator's charts show.
+async fn keep_history(stats: Arc<Stats>, mirror: Mirror) {
+    let mut ticks = interval(stats::EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        let others = mirror.bus().map(|bus| bus.nodes()).unwrap_or_default();
+        let others: Vec<_> = others.iter().filter_map(|report| serde_json::from_str(report).ok()).collect();
+        stats.sample(&others);
+    }
 }
 
 fn server_bounds(config: &Config) -> ServerBounds {
@@ -333,16 +348,6 @@ fn guard_socket(socket: &dyn Any, data: &mut Extensions, send_buffer: usize, sta
     if let Err(error) = set {
         tracing::debug!(%error, "a socket's options could not be set");
     }
-}
-
-/// Says on stdout where the hub is, for people and for scripts that took port 0.
-fn greet(addresses: &[SocketAddr]) -> Result<(), io::Error> {
-    let mut out = io::stdout().lock();
-    for address in addresses {
-        tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
-        writeln!(out, "hubbub listens on http://{address}")?;
-    }
-    out.flush()
 }
 
 /// SIGTERM and SIGINT.

@@ -8,6 +8,7 @@ pub mod bench;
 pub mod cli;
 pub mod config;
 mod fatal;
+mod greeting;
 pub mod http;
 pub mod mirror;
 mod process;

@@ -6,6 +6,7 @@
 
 mod attacker;
 mod config;
+mod console;
 mod limits;
 mod outage;
 mod resume;

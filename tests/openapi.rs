@@ -145,9 +145,19 @@ async fn every_operation_is_called_and_answers_as_it_is_described() {
     let options = HubOptions::default().unlimited().set("server.metrics_token", "a token for the scraper");
     let hub = Hub::with(options.set("rooms.auto_create", false).set("limits.revoked_tokens", 1));
     let mut contract = Contract::of(&hub);
-    let (alice, root, nobody) = (hub.api("alice"), hub.admin(), Api::new(hub.address, None));
+    let (alice, nobody) = (hub.api("alice"), Api::new(hub.address, None));
     let room = "/api/rooms/{room}";
     let c = &mut contract;
+
+    // The first admin.
+    let mut first = json!({"token": "not the one", "username": "first", "password": "correct horse"});
+    c.call(&nobody, ("POST", "/api/setup"), "/api/setup", Some(first.clone()));
+    c.call(&nobody, ("POST", "/api/setup"), "/api/setup", Some(json!({"token": 1})));
+    c.call(&nobody, ("POST", "/api/setup"), "/api/setup", Some(json!([])));
+    first["token"] = json!(hub.setup_token().unwrap());
+    c.call(&nobody, ("POST", "/api/setup"), "/api/setup", Some(first.clone()));
+    c.call(&nobody, ("POST", "/api/setup"), "/api/setup", Some(first));
+    let root = hub.admin();
 
     // Users and rooms.
     c.call(&alice, ("GET", "/api/me"), "/api/me", None);
@@ -272,6 +282,23 @@ async fn every_operation_is_called_and_answers_as_it_is_described() {
     // For the operator.
     c.call(&root, ("GET", "/api/admin/stats"), "/api/admin/stats", None);
     c.call(&alice, ("GET", "/api/admin/stats"), "/api/admin/stats", None);
+    for (path, query) in
+        [("users", "q=%25&after=a&limit=1"), ("rooms", "q=%25&after=a&limit=1"), ("sessions", "q=%25&limit=1")]
+    {
+        let path = format!("/api/admin/{path}");
+        for query in ["", "?limit=0", &format!("?{query}")] {
+            c.call(&root, ("GET", &path), &format!("{path}{query}"), None);
+            c.call(&alice, ("GET", &path), &format!("{path}{query}"), None);
+        }
+    }
+    let history = "/api/admin/history";
+    let mut points = c.call(&root, ("GET", history), history, None);
+    while points.body["points"].as_array().unwrap().is_empty() {
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        points = c.call(&root, ("GET", history), history, None);
+    }
+    c.call(&root, ("GET", history), "/api/admin/history?after=x", None);
+    c.call(&alice, ("GET", history), history, None);
     let scraper = Api::new(hub.address, Some("a token for the scraper".into()));
     c.call(&scraper, ("GET", "/metrics"), "/metrics", None);
     c.call(&alice, ("GET", "/metrics"), "/metrics", None);
@@ -359,8 +386,8 @@ fn whoever_is_disabled_or_over_their_rate_is_told_so_by_every_operation() {
         assert_eq!(refused.expect("429").refusal(), (429, "rate_limited"), "{call:?}");
     }
     let nobody = Api::new(hub.address, None);
-    for path in ["/api/token", "/api/register"] {
-        let account = json!({"username": "dora", "password": "correct horse"});
+    for path in ["/api/token", "/api/register", "/api/setup"] {
+        let account = json!({"token": "x", "username": "dora", "password": "correct horse"});
         contract.call(&nobody, ("POST", path), path, Some(account.clone()));
         let throttled = contract.call(&nobody, ("POST", path), path, Some(account));
         assert_eq!(throttled.status, 429);

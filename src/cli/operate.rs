@@ -16,7 +16,7 @@ use crate::{
     http,
     protocol::{RoomName, UserId},
     stats::Stats,
-    store::{NewRoom, RoomKind, Store, User},
+    store::{Listed, NewRoom, RoomKind, Store, User},
 };
 
 /// Who does it, in the record of acts.
@@ -145,7 +145,7 @@ async fn list_users(store: &Store) -> Result<(), CliError> {
     let mut out = io::stdout().lock();
     let mut after = String::new();
     loop {
-        let users = store.users(&after, PAGE).await.map_err(AppError::from)?;
+        let users = store.users(Listed { q: "", after: &after, limit: PAGE }).await.map_err(AppError::from)?;
         let Some(last) = users.last() else { return Ok(()) };
         after.clone_from(&last.id);
         for user in users {

@@ -29,8 +29,10 @@ pub(super) enum AccountError {
     Fields(Map<String, Value>),
     /// 401: `detail`, and simplejwt's `code` where it has one.
     Unauthorized(&'static str, Option<&'static str>),
-    /// 403
+    /// 403: nobody can register.
     Closed,
+    /// 403: the set-up link is not good, or no longer.
+    SetUp,
     /// 400: the body is no JSON.
     NoJson,
     /// 429: after so many milliseconds it may be tried again.
@@ -81,7 +83,7 @@ impl AccountError {
             Self::Fields(_) => ErrorCode::BadField,
             Self::NoJson => ErrorCode::BadJson,
             Self::Unauthorized(..) => ErrorCode::Unauthenticated,
-            Self::Closed => ErrorCode::Forbidden,
+            Self::Closed | Self::SetUp => ErrorCode::Forbidden,
             Self::Throttled(_) => ErrorCode::RateLimited,
             Self::Later(error) => error.code,
         }
@@ -94,6 +96,10 @@ impl AccountError {
             Self::Unauthorized(detail, None) => json!({"detail": detail}),
             Self::Unauthorized(detail, Some(code)) => json!({"detail": detail, "code": code}),
             Self::Closed => json!({"detail": "Registration is closed.", "code": "registration_closed"}),
+            Self::SetUp => {
+                let detail = "This set-up link is not good: used, too old, or there is an admin already.";
+                json!({"detail": detail, "code": self.code()})
+            }
             Self::Throttled(wait_ms) => {
                 let wait_s = wait_ms.div_ceil(1_000);
                 json!({"detail": format!("Request was throttled. Expected available in {wait_s} seconds.")})
@@ -124,7 +130,7 @@ impl ResponseError for AccountError {
             Self::Later(WireError { retry_after_ms: Some(ms), .. }) => {
                 response.insert_header((header::RETRY_AFTER, ms.div_ceil(1_000)));
             }
-            Self::Later(_) | Self::Fields(_) | Self::NoJson | Self::Closed => {}
+            Self::Later(_) | Self::Fields(_) | Self::NoJson | Self::Closed | Self::SetUp => {}
         }
         let mut response = response.json(self.body());
         response.extensions_mut().insert(self.code());
@@ -133,13 +139,13 @@ impl ResponseError for AccountError {
 }
 
 /// A body's fields, as JSON or as a form, which simplejwt takes too.
-struct Fields {
+pub(super) struct Fields {
     given: Map<String, Value>,
     wrong: Map<String, Value>,
 }
 
 impl Fields {
-    fn of(request: &HttpRequest, body: Result<Body<()>, ApiError>) -> Result<Self, AccountError> {
+    pub(super) fn of(request: &HttpRequest, body: Result<Body<()>, ApiError>) -> Result<Self, AccountError> {
         let text = body.map_err(|ApiError(error)| AccountError::Later(error))?.text;
         let form = "application/x-www-form-urlencoded";
         // curl calls everything a form that one does not name.
@@ -161,7 +167,7 @@ impl Fields {
     }
 
     /// The text of a field that must be there.
-    fn text(&mut self, field: &str) -> String {
+    pub(super) fn text(&mut self, field: &str) -> String {
         let (text, why) = match self.given.remove(field) {
             None => (String::new(), Some("This field is required.")),
             Some(Value::String(text)) if text.is_empty() => (text, Some("This field may not be blank.")),
@@ -190,18 +196,7 @@ pub(super) async fn register(
     if !worker.config.accounts.register {
         return Err(AccountError::Closed);
     }
-    let mut fields = Fields::of(&request, body)?;
-    let (name, password) = (fields.text("username"), fields.text("password"));
-    if fields.wrong.is_empty() {
-        for (field, why) in name_faults(&name).chain(password_faults(&password, &name)) {
-            fields.wrong(field, why);
-        }
-    }
-    fields.check()?;
-    let taken = || {
-        let why = json!(["A user with that username already exists."]);
-        AccountError::Fields(Map::from_iter([("username".to_owned(), why)]))
-    };
+    let (name, password) = check_new(Fields::of(&request, body)?)?;
     let id = UserId::own(&name).ok_or_else(taken)?;
     worker.admission.registration(client_address(&request, &worker)).map_err(AccountError::Throttled)?;
     if worker.store.account(&id).await?.is_some() {
@@ -211,8 +206,30 @@ pub(super) async fn register(
     if !worker.store.create_account(&id, &name, &hash, false).await? {
         return Err(taken());
     }
-    let tokens = Tokens::mint(&worker, &id, &name)?;
-    let Tokens { access, refresh } = tokens;
+    signed_in(&worker, &id, &name)
+}
+
+/// Name and password of an account that may be made.
+pub(super) fn check_new(mut fields: Fields) -> Result<(String, String), AccountError> {
+    let (name, password) = (fields.text("username"), fields.text("password"));
+    if fields.wrong.is_empty() {
+        for (field, why) in name_faults(&name).chain(password_faults(&password, &name)) {
+            fields.wrong(field, why);
+        }
+    }
+    fields.check()?;
+    Ok((name, password))
+}
+
+/// Somebody has this name, or nobody can.
+pub(super) fn taken() -> AccountError {
+    let why = json!(["A user with that username already exists."]);
+    AccountError::Fields(Map::from_iter([("username".to_owned(), why)]))
+}
+
+/// The answer to whoever has an account now.
+pub(super) fn signed_in(worker: &Worker, id: &UserId, name: &str) -> Result<HttpResponse, AccountError> {
+    let Tokens { access, refresh } = Tokens::mint(worker, id, name)?;
     Ok(HttpResponse::Created().json(json!({"user_id": id, "username": name, "access": access, "refresh": refresh})))
 }
 

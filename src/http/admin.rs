@@ -1,7 +1,7 @@
 //! For the operator: `GET /api/admin/stats` for admins, `GET /metrics` for Prometheus.
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use subtle::ConstantTimeEq;
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     protocol::WireError,
-    stats::{CONTENT_TYPE, Standing},
+    stats::{CONTENT_TYPE, Standing, sums},
     worker::Worker,
 };
 
@@ -20,38 +20,20 @@ pub(super) async fn stats(_: Admin, worker: web::Data<Worker>) -> HttpResponse {
     HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(cluster(&worker))
 }
 
-/// This node's report with those of all living nodes, this one first, and what adds up.
+/// This node's report and its bounds, with the reports of all living nodes, this one first, and what adds up.
 fn cluster(worker: &Worker) -> Value {
     let mut own = worker.stats.report();
     let bus = worker.mirror.bus();
     let others = bus.map(|bus| bus.nodes()).unwrap_or_default();
-    let others = others.iter().filter_map(|report| serde_json::from_str(report).ok());
-    let nodes: Vec<Value> = std::iter::once(own.clone()).chain(others).collect();
-    let count = |pointer: &str| -> u64 { nodes.iter().filter_map(|node| node.pointer(pointer)?.as_u64()).sum() };
-    let rate = |pointer: &str| {
-        let sum: f64 = nodes.iter().filter_map(|node| node.pointer(pointer)?.as_f64()).sum();
-        (sum * 10.0).round() / 10.0
-    };
-    let flow = |name: &str| {
-        json!({
-            "total": count(&format!("/{name}/total")),
-            "per_second_1s": rate(&format!("/{name}/per_second_1s")),
-            "per_second_1m": rate(&format!("/{name}/per_second_1m")),
-        })
-    };
-    // A user or a room on several nodes counts on each.
-    let sums = json!({
-        "nodes": nodes.len(),
-        "sessions": count("/sessions/total"),
-        "users": count("/users"),
-        "rooms_with_sessions": count("/rooms/with_sessions"),
-        "messages": flow("messages"),
-        "deliveries": flow("deliveries"),
-        "resident_bytes": count("/memory/resident_bytes"),
-    });
+    let others: Vec<Value> = others.iter().filter_map(|report| serde_json::from_str(report).ok()).collect();
+    let nodes: Vec<&Value> = std::iter::once(&own).chain(&others).collect();
     let redis = bus.map(|bus| if bus.is_up() { "up" } else { "away" });
+    let cluster = json!({"redis": redis, "sum": sums(&nodes), "nodes": nodes});
+    let bounds: Map<String, Value> =
+        limits(worker).into_iter().map(|(name, bound)| (name.to_owned(), bound.into())).collect();
     if let Some(own) = own.as_object_mut() {
-        own.insert("cluster".into(), json!({"redis": redis, "sum": sums, "nodes": nodes}));
+        own.insert("limits".into(), bounds.into());
+        own.insert("cluster".into(), cluster);
     }
     own
 }

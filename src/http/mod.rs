@@ -4,6 +4,7 @@
 mod accounts;
 mod admin;
 mod bans;
+mod console;
 mod error;
 mod extract;
 mod finish;
@@ -14,6 +15,7 @@ mod messages;
 mod pages;
 mod rooms;
 mod sanctions;
+mod setup;
 
 use actix_web::{HttpResponse, Route, guard, http::Method, web};
 
@@ -56,7 +58,12 @@ fn table() -> Vec<(&'static str, Vec<(Method, Route)>)> {
         ),
         ("/api/rooms/{room}/bans", vec![(get.clone(), web::to(bans::list))]),
         ("/api/rooms/{room}/bans/{user_id}", vec![(put, web::to(bans::put)), (delete, web::to(bans::remove))]),
+        ("/api/setup", vec![(post.clone(), web::to(setup::setup))]),
         ("/api/admin/stats", vec![(get.clone(), web::to(admin::stats))]),
+        ("/api/admin/history", vec![(get.clone(), web::to(console::history))]),
+        ("/api/admin/users", vec![(get.clone(), web::to(console::users))]),
+        ("/api/admin/rooms", vec![(get.clone(), web::to(console::rooms))]),
+        ("/api/admin/sessions", vec![(get.clone(), web::to(console::sessions))]),
         ("/api/admin/audit", vec![(get.clone(), web::to(sanctions::audit))]),
         ("/api/admin/users/{user_id}/disable", vec![(post.clone(), web::to(sanctions::disable))]),
         ("/api/admin/users/{user_id}/enable", vec![(post.clone(), web::to(sanctions::enable))]),

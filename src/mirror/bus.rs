@@ -18,11 +18,13 @@ use tokio::{
 };
 
 use super::{
+    asking::Asking,
     frame::{Channel, Frame, Present},
     hearing::FromBus,
     link::Pace,
     nodes::{Beat, Nodes},
     outgoing::{Outgoing, OutgoingBounds},
+    sessions::SessionList,
     subscriber::{Follow, Listen, Subscriber, Unfollow},
 };
 use crate::{
@@ -32,8 +34,6 @@ use crate::{
 
 /// The longest that a room waits for its channel; heads are compared anyhow.
 const FOLLOW: Duration = Duration::from_millis(500);
-/// The longest that other nodes are waited for when they are asked something.
-const ANSWERS: Duration = Duration::from_millis(500);
 /// How long an answer about a room is good for whoever asks next, and how many rooms' answers are kept.
 const ANSWER_KEPT: Duration = Duration::from_secs(1);
 const ANSWERS_KEPT: usize = 100;
@@ -42,7 +42,16 @@ const QUESTIONS: usize = 1_000;
 
 /// What was answered about rooms, and when.
 type Answers = HashMap<RoomName, (Instant, Arc<[Present]>)>;
-type Answer = (NodeId, Vec<Present>);
+pub(super) type Answer = (NodeId, Said);
+
+/// What a node answers.
+#[derive(Debug)]
+pub enum Said {
+    /// Whom it has in a room.
+    Here(Vec<Present>),
+    /// Which sessions it has.
+    Sessions(SessionList),
+}
 
 /// The bus.
 pub struct Bus {
@@ -185,30 +194,48 @@ impl Bus {
         lock(&self.nodes).living(self.now()).map(|(_, report)| report.clone()).collect()
     }
 
-    /// Asks the other nodes whom they have in a room.
-    pub fn ask(self: &Arc<Self>, room: &RoomName) -> Question {
-        let fresh =
-            |(since, users): &(Instant, Arc<[Present]>)| (since.elapsed() < ANSWER_KEPT).then(|| Arc::clone(users));
-        if let Some(users) = lock(&self.answers).get(room).and_then(fresh) {
-            return Question::Known(users);
-        }
-        let asked: HashSet<NodeId> = lock(&self.nodes).living(self.now()).map(|(node, _)| node).collect();
+    /// Asks the other nodes something, by a frame that bears the question's number; none where nobody can be asked.
+    pub(super) fn ask_nodes(self: &Arc<Self>, frame: impl FnOnce(u64) -> Frame) -> Option<Asking> {
+        let asked = self.living();
         let mut questions = lock(&self.questions);
         if asked.is_empty() || !self.is_up() || questions.len() >= QUESTIONS {
-            return Question::Known(Arc::from([]));
+            return None;
         }
         let (answer, answers) = mpsc::channel(asked.len());
         let ask = rand::random();
         questions.insert(ask, answer);
         drop(questions);
-        self.publish(Channel::All, Frame::WhoIsHere { ask, room: room.as_str().to_owned() });
-        Question::Asked { asking: Asking { bus: Arc::clone(self), ask }, room: room.clone(), asked, answers }
+        self.publish(Channel::All, frame(ask));
+        Some(Asking::new(Arc::clone(self), ask, asked, answers))
     }
 
-    pub(super) fn answered(&self, node: NodeId, ask: u64, users: Vec<Present>) {
+    /// The other nodes that live.
+    pub(super) fn living(&self) -> HashSet<NodeId> {
+        lock(&self.nodes).living(self.now()).map(|(node, _)| node).collect()
+    }
+
+    /// Nobody waits for a question's answers any longer.
+    pub(super) fn forget(&self, ask: u64) {
+        lock(&self.questions).remove(&ask);
+    }
+
+    /// An answer about a room that is good still.
+    pub(super) fn kept(&self, room: &RoomName) -> Option<Arc<[Present]>> {
+        let answers = lock(&self.answers);
+        answers.get(room).filter(|(since, _)| since.elapsed() < ANSWER_KEPT).map(|(_, users)| Arc::clone(users))
+    }
+
+    pub(super) fn keep(&self, room: RoomName, users: &Arc<[Present]>) {
+        let mut kept = lock(&self.answers);
+        if kept.len() < ANSWERS_KEPT {
+            kept.insert(room, (Instant::now(), Arc::clone(users)));
+        }
+    }
+
+    pub(super) fn answered(&self, node: NodeId, ask: u64, said: Said) {
         if let Some(asker) = lock(&self.questions).get(&ask) {
             // More answers than nodes that were asked: one of them is somebody's repeat.
-            drop(asker.try_send((node, users)));
+            drop(asker.try_send((node, said)));
         }
     }
 
@@ -235,63 +262,6 @@ impl std::fmt::Debug for Bus {
     }
 }
 
-/// What was asked of the other nodes.
-#[derive(Debug)]
-pub enum Question {
-    /// The answer is there.
-    Known(Arc<[Present]>),
-    /// It is on its way.
-    Asked {
-        /// What keeps a place for the answers.
-        asking: Asking,
-        /// The room.
-        room: RoomName,
-        /// Who was asked.
-        asked: HashSet<NodeId>,
-        /// What they say.
-        answers: mpsc::Receiver<Answer>,
-    },
-}
-
-/// The place for a question's answers, as long as somebody waits for them.
-#[derive(Debug)]
-pub struct Asking {
-    bus: Arc<Bus>,
-    ask: u64,
-}
-
-impl Drop for Asking {
-    fn drop(&mut self) {
-        lock(&self.bus.questions).remove(&self.ask);
-    }
-}
-
-impl Question {
-    /// Who is in the room on other nodes, as far as they answer in time.
-    pub async fn answers(self) -> Arc<[Present]> {
-        let (asking, room, mut asked, mut answers) = match self {
-            Self::Known(users) => return users,
-            Self::Asked { asking, room, asked, answers } => (asking, room, asked, answers),
-        };
-        let mut users = HashSet::new();
-        let all = async {
-            while !asked.is_empty() {
-                let Some((node, here)) = answers.recv().await else { break };
-                if asked.remove(&node) {
-                    users.extend(here);
-                }
-            }
-        };
-        drop(timeout(ANSWERS, all).await);
-        let users: Arc<[Present]> = users.into_iter().collect();
-        let mut kept = lock(&asking.bus.answers);
-        if kept.len() < ANSWERS_KEPT {
-            kept.insert(room, (Instant::now(), Arc::clone(&users)));
-        }
-        users
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

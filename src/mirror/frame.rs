@@ -6,6 +6,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
+use super::sessions::{SessionList, SessionSearch};
 use crate::protocol::{NodeId, RoomName, UserId};
 
 /// Raised when frames change so that an older node would misread them; it drops what it does not know and reads the
@@ -88,6 +89,20 @@ pub enum Frame {
         ask: u64,
         /// Who.
         users: Vec<Present>,
+    },
+    /// To every node: which sessions have you, of those that are searched for?
+    ListSessions {
+        /// Tells the answers to this question from others.
+        ask: u64,
+        /// Which.
+        search: SessionSearch,
+    },
+    /// To one node: the sender's sessions that were asked for.
+    Sessions {
+        /// The question.
+        ask: u64,
+        /// The first ones.
+        list: SessionList,
     },
 }
 

@@ -9,8 +9,10 @@ use bytestring::ByteString;
 use fred::types::Message as RedisMessage;
 
 use super::{
+    bus::Said,
     frame::{Channel, Frame, LogFrame},
     nodes::Beat,
+    sessions::SessionSearch,
     subscriber::Subscriber,
 };
 use crate::protocol::{NodeId, RoomName};
@@ -36,6 +38,8 @@ pub enum Heard {
     Users(Vec<i64>, Option<RoomName>, ByteString),
     /// Whom do we have in this room? The answer goes to that node.
     WhoIsHere(RoomName, NodeId, u64),
+    /// Which sessions do we have? The answer goes to that node.
+    ListSessions(SessionSearch, NodeId, u64),
     /// There is something new in the record of acts.
     Acts,
     /// Anything may have been missed: the bus came, went, or was too fast.
@@ -54,7 +58,7 @@ pub(super) struct Arrived {
 impl Heard {
     /// Whether nobody looks for it where it does not come.
     fn may_be_lost(&self) -> bool {
-        matches!(self, Self::Others(..) | Self::Users(..) | Self::WhoIsHere(..))
+        matches!(self, Self::Others(..) | Self::Users(..) | Self::WhoIsHere(..) | Self::ListSessions(..))
     }
 
     /// Bytes of what is told.
@@ -63,7 +67,7 @@ impl Heard {
             Self::Log(_, log) => log.events.iter().map(|(_, event)| event.len()).sum(),
             Self::Others(.., notice) => notice.len(),
             Self::Users(users, _, notice) => notice.len().saturating_add(users.len().saturating_mul(8)),
-            Self::WhoIsHere(..) | Self::Acts | Self::Missed => 0,
+            Self::WhoIsHere(..) | Self::ListSessions(..) | Self::Acts | Self::Missed => 0,
         }
     }
 }
@@ -80,8 +84,12 @@ impl Counts {
     fn is_new(&mut self, node: NodeId, count: u64, frame: &Frame) -> bool {
         // In a Redis Cluster channels may overtake each other, but no frame another one of its channel.
         let class = match frame {
-            Frame::Log(_) | Frame::Here { .. } => return true,
-            Frame::Users { .. } | Frame::Acts | Frame::WhoIsHere { .. } | Frame::Beat { .. } => 0,
+            Frame::Log(_) | Frame::Here { .. } | Frame::Sessions { .. } => return true,
+            Frame::Users { .. }
+            | Frame::Acts
+            | Frame::WhoIsHere { .. }
+            | Frame::ListSessions { .. }
+            | Frame::Beat { .. } => 0,
             Frame::Others { .. } => 1,
         };
         if self.0.len() >= Self::MOST {
@@ -143,7 +151,8 @@ impl Subscriber {
             }
             return None;
         }
-        let told = matches!(frame, Frame::Others { .. } | Frame::Users { .. } | Frame::WhoIsHere { .. });
+        let asks = matches!(frame, Frame::WhoIsHere { .. } | Frame::ListSessions { .. });
+        let told = asks || matches!(frame, Frame::Others { .. } | Frame::Users { .. });
         // A node that has not heard of this one may have said it long before this one started.
         if !self.counts.is_new(node, count, &frame) || (told && !self.bus.has_met(node)) {
             return None;
@@ -156,6 +165,7 @@ impl Subscriber {
                 Some(Heard::Users(users, room.and_then(|room| RoomName::parse(&room).ok()), notice))
             }
             Frame::WhoIsHere { ask, room } => Some(Heard::WhoIsHere(RoomName::parse(&room).ok()?, node, ask)),
+            Frame::ListSessions { ask, search } => Some(Heard::ListSessions(search, node, ask)),
             Frame::Acts => Some(Heard::Acts),
             Frame::Beat { count, heard_of, stopping, report } => {
                 let knows_us = heard_of.contains(&self.bus.node());
@@ -166,7 +176,11 @@ impl Subscriber {
                 None
             }
             Frame::Here { ask, users } => {
-                self.bus.answered(node, ask, users);
+                self.bus.answered(node, ask, Said::Here(users));
+                None
+            }
+            Frame::Sessions { ask, list } => {
+                self.bus.answered(node, ask, Said::Sessions(list));
                 None
             }
         }

@@ -5,6 +5,7 @@
 //! `Mirror` is what the rest of the hub holds; nothing in it waits. `subscriber` is the actor that keeps the connection,
 //! on a thread of its own. `frame`, `link`, `nodes` and `outgoing` are pure code, which tests/simulation.rs drives.
 
+mod asking;
 mod bus;
 mod connection;
 mod frame;
@@ -12,19 +13,22 @@ mod hearing;
 mod link;
 mod nodes;
 mod outgoing;
+mod sessions;
 mod subscriber;
 
 use std::sync::Arc;
 
 use bytestring::ByteString;
 
-pub use bus::{Asking, Bus, Question};
+pub use asking::{Asking, Question, SessionsQuestion};
+pub use bus::{Bus, Said};
 pub use connection::{BusError, check_url};
 pub use frame::{Channel, Frame, LogFrame, Present, Seal, Unreadable};
 pub use hearing::{FromBus, Heard};
 pub use link::{BEAT, Link, PATIENCE, Pace};
 pub use nodes::{Beat, LEASE, Nodes};
 pub use outgoing::{Outgoing, OutgoingBounds};
+pub use sessions::{SessionList, SessionRow, SessionSearch, SessionsOfNodes};
 pub use subscriber::{BusSettings, Subscriber};
 
 use crate::{

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use indexmap::IndexMap;
 
 use super::frame::{Channel, Frame, LogFrame};
+use super::sessions::SessionRow;
 use crate::protocol::RoomName;
 
 /// How much may wait.
@@ -104,7 +105,8 @@ fn size(frame: &Frame) -> usize {
         Frame::Others { notice, .. } => notice.len(),
         Frame::Users { users, notice, .. } => notice.len().saturating_add(users.len().saturating_mul(8)),
         Frame::Here { users, .. } => users.iter().map(|user| user.user_id.len().saturating_add(user.name.len())).sum(),
-        Frame::Beat { .. } | Frame::WhoIsHere { .. } | Frame::Acts => 0,
+        Frame::Sessions { list, .. } => list.sessions.iter().map(SessionRow::bytes).sum(),
+        Frame::Beat { .. } | Frame::WhoIsHere { .. } | Frame::ListSessions { .. } | Frame::Acts => 0,
     }
 }
 

@@ -209,6 +209,12 @@ impl ChatServer {
         self.stats.recent_bytes.set(self.recent_bytes);
         let occupied = |entry: &&Entry| matches!(entry, Entry::Ready(room) if room.workers().next().is_some());
         self.stats.occupied_rooms.set(self.rooms.values().filter(occupied).count());
+        let second = self.stats.busiest.clock();
+        let busy = self.rooms.iter_mut().filter_map(|(name, entry)| match entry {
+            Entry::Ready(room) => Some((name, room.minute.get(second), room.sessions())),
+            Entry::Loading { .. } => None,
+        });
+        self.stats.busiest.list(busy);
         self.stats.tick();
         self.store.sanctions().sweep();
         self.makers.retain(|_, (_, since)| since.elapsed() < super::commands::HOUR);

@@ -260,7 +260,7 @@ impl Handler<Detach> for Dispatcher {
 impl Handler<Deliver> for Dispatcher {
     type Result = ();
 
-    fn handle(&mut self, Deliver { room, events }: Deliver, _: &mut Context<Self>) {
+    fn handle(&mut self, Deliver { room, events, taken }: Deliver, _: &mut Context<Self>) {
         self.stats.dispatcher_queue.sub(1);
         let tick = self.watch.tick();
         let (Some(members), Some(last)) = (self.rooms.get(&room), events.last()) else { return };
@@ -274,6 +274,9 @@ impl Handler<Deliver> for Dispatcher {
             if !queued {
                 local.miss(&room, head, &self.stats);
             }
+        }
+        if let Some(taken) = taken {
+            self.stats.delivery.record(u64::try_from(taken.elapsed().as_micros()).unwrap_or(u64::MAX));
         }
     }
 }

@@ -61,16 +61,26 @@ impl ChatServer {
 
     /// One message to each worker that has sessions in the room.
     fn deliver(&mut self, name: &RoomName, events: &Arc<[Numbered<ByteString>]>) {
-        let (Some(Entry::Ready(room)), Some(last)) = (self.rooms.get(name), events.last()) else { return };
-        let head = last.seq;
+        let (Some(Entry::Ready(room)), Some(last)) = (self.rooms.get_mut(name), events.last()) else { return };
+        let (head, taken) = (last.seq, room.undelivered.take_if(|(seq, _)| *seq <= last.seq));
+        let deliver = Deliver { room: name.clone(), events: Arc::clone(events), taken: taken.map(|(_, at)| at) };
         for id in room.workers() {
             let Some(worker) = self.workers.get_mut(id.0) else { continue };
             let Some(dispatcher) = &worker.dispatcher else { continue };
             self.stats.dispatcher_queue.add(1);
-            if dispatcher.try_send(Deliver { room: name.clone(), events: Arc::clone(events) }).is_err() {
+            if dispatcher.try_send(deliver.clone()).is_err() {
                 self.stats.dispatcher_queue.sub(1);
                 worker.behind.insert(name.clone(), head);
             }
+        }
+    }
+
+    /// How busy the room is, and since when its first event waits that has not gone out.
+    fn note_stored(&mut self, name: &RoomName, events: &[Numbered<ByteString>], taken: Instant, second: u64) {
+        let (Some(room), Some(first)) = (self.room_mut(name), events.first()) else { return };
+        room.minute.add(events.len(), second);
+        if !room.is_unwatched() && first.seq > room.log.head() {
+            room.undelivered.get_or_insert((first.seq, taken));
         }
     }
 
@@ -114,12 +124,16 @@ impl Handler<Stored> for ChatServer {
     fn handle(&mut self, Stored { events, seen, refused, settled }: Stored, ctx: &mut Context<Self>) {
         self.stats.writer_queue.sub(settled.len());
         self.stats.stored.add(events.len());
-        let mut by_room: indexmap::IndexMap<RoomName, Vec<Numbered<ByteString>>> = indexmap::IndexMap::new();
-        for event in events {
+        let mut by_room: indexmap::IndexMap<RoomName, (Instant, Vec<Numbered<ByteString>>)> = indexmap::IndexMap::new();
+        for (event, taken) in events {
             let numbered = Numbered { seq: event.seq, event: event.encode() };
-            by_room.entry(event.room).or_default().push(numbered);
+            let (first, events) = by_room.entry(event.room).or_insert_with(|| (taken, Vec::new()));
+            *first = taken.min(*first);
+            events.push(numbered);
         }
-        for (room, events) in by_room {
+        let second = self.stats.busiest.clock();
+        for (room, (taken, events)) in by_room {
+            self.note_stored(&room, &events, taken, second);
             if let (Some(Entry::Loading { seen, .. }), Some(last)) = (self.rooms.get_mut(&room), events.last()) {
                 *seen = last.seq.max(*seen);
             }

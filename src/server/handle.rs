@@ -16,11 +16,12 @@ use super::{
     SessionId, WorkerId,
     chat_server::ChatServer,
     dispatcher::Dispatcher,
+    listing::{ListEverywhere, ListSessions},
     messages::{CloseSession, SessionSummary, SessionsOf, WhoIsHere},
     sanctions::{Everywhere, Settle},
 };
 use crate::{
-    mirror::Question,
+    mirror::{Question, SessionList, SessionSearch, SessionsOfNodes, SessionsQuestion},
     protocol::{Draft, Position, PresenceReply, RoomName, Seq, Standing, UserId, Window, WireError},
     room::Memory,
     stats::Stats,
@@ -282,6 +283,19 @@ impl ServerHandle {
     pub async fn sessions_of(&self, user: UserKey) -> Result<Vec<SessionSummary>, WireError> {
         let workers = self.ask(|reply| Everywhere { reply }).await?;
         Ok(workers_say(&workers, SessionsOf(user)).await?.into_iter().flatten().collect())
+    }
+
+    /// The open sessions of all nodes that answer in time, those first that need a look.
+    pub async fn list_sessions(&self, search: SessionSearch) -> Result<SessionsOfNodes, WireError> {
+        let limit = search.limit();
+        let asked = search.clone();
+        let (workers, elsewhere) = self.ask(|reply| ListEverywhere { search: asked, reply }).await?;
+        let elsewhere = async { OptionFuture::from(elsewhere.map(SessionsQuestion::answers)).await };
+        let (here, elsewhere) = join(workers_say(&workers, ListSessions(Arc::new(search))), elsewhere).await;
+        let here = SessionList::merge(here?, limit);
+        let (mut lists, silent) = elsewhere.unwrap_or_default();
+        lists.push((self.stats.node, here));
+        Ok(SessionsOfNodes::merge(lists, silent, limit))
     }
 
     /// Stores how far a user has read a room, and tells their other sessions. Gives the marker, at most the room's head.

@@ -83,6 +83,8 @@ pub struct Register {
 pub struct Holder {
     /// Who.
     pub user: Arc<User>,
+    /// Whether they speak the tutorial's dialect.
+    pub plain: bool,
     /// What their token can be revoked by.
     pub mark: TokenMark,
     /// When the session is told that its token ends soon, where its client can do something about it.
@@ -139,6 +141,8 @@ pub(super) struct Detached {
 pub(super) struct Deliver {
     pub(super) room: RoomName,
     pub(super) events: Arc<[Numbered<ByteString>]>,
+    /// When this node took the first message of these, where it has taken one.
+    pub(super) taken: Option<Instant>,
 }
 
 /// Rooms of which deliveries did not fit into this Dispatcher's queue, and where they stand.

@@ -10,6 +10,7 @@ mod effects;
 mod follow;
 mod handle;
 mod lifeline;
+mod listing;
 mod members;
 mod messages;
 mod neighbours;

@@ -68,6 +68,7 @@ impl ChatServer {
                 self.notify_here(&Audience::Everybody(room, users), &notice);
             }
             Heard::WhoIsHere(room, node, ask) => self.answer(room, node, ask),
+            Heard::ListSessions(search, node, ask) => self.answer_sessions(search, node, ask),
             Heard::Acts => self.ask_for_news(ctx),
             Heard::Missed => {
                 self.ask_for_news(ctx);

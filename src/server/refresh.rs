@@ -121,6 +121,7 @@ impl ChatServer {
             Some(room) if room.is_unwatched() && head > room.log.head() => {
                 let freed = room.log.recent_bytes();
                 room.log = RoomLog::new(head, recent);
+                room.undelivered = None;
                 self.recent_bytes = self.recent_bytes.saturating_sub(freed);
             }
             // Who may still be here is to be known before more is delivered (P8); then all rooms are compared.

@@ -19,6 +19,7 @@ use crate::{
     mirror::LogFrame,
     protocol::{Epoch, Position, RoomName, Seq, Standing, Timestamp, WireError},
     room::{Cursor, RecentBounds, RoomLog, Start},
+    stats::LastMinute,
     store::{RoomKey, RoomKind, RoomRow, UserKey},
 };
 
@@ -134,6 +135,10 @@ pub struct Room {
     pub again: bool,
     /// When something last happened in it.
     pub active: Instant,
+    /// The first event stored here that has not gone out yet, and when its command came in.
+    pub(super) undelivered: Option<(Seq, Instant)>,
+    /// Messages stored here lately.
+    pub(super) minute: LastMinute,
 }
 
 impl Room {
@@ -163,6 +168,8 @@ impl Room {
             refreshing: false,
             again: false,
             active: Instant::now(),
+            undelivered: None,
+            minute: LastMinute::default(),
         };
         if let Some(row) = row {
             room.take_row(row);

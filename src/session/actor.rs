@@ -223,6 +223,7 @@ impl Session {
         let after = |time: Duration| now.checked_add(time).unwrap_or_else(|| now + FAR);
         let holder = Holder {
             user: Arc::clone(&signed_in.user),
+            plain: matches!(self.dialect, Dialect::Plain { .. }),
             mark: signed_in.mark,
             // Of a short token not before half of it is over: the next one would be as short.
             warn_at: warns.then(|| {

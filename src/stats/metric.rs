@@ -62,7 +62,7 @@ impl Gauge {
     }
 }
 
-/// How a value was distributed: lately by percentiles, since the start by buckets.
+/// How a value was distributed: lately by percentiles, since the start by buckets, and since the last sample of the history.
 #[derive(Debug)]
 pub struct Distribution {
     recent: Mutex<Recent>,
@@ -71,6 +71,8 @@ pub struct Distribution {
 
 #[derive(Debug)]
 struct Recent {
+    /// Since the last sample; not in `now` yet, so that a value costs one place.
+    sample: Histogram<u64>,
     now: Histogram<u64>,
     before: Histogram<u64>,
     since: Instant,
@@ -90,7 +92,8 @@ pub struct Percentiles {
 impl Distribution {
     /// With these upper bounds of the buckets; another one holds what is above them all.
     pub fn new(bounds: impl IntoIterator<Item = f64>) -> Self {
-        let recent = Recent { now: histogram(), before: histogram(), since: Instant::now() };
+        let [sample, now, before] = [(); 3].map(|()| histogram());
+        let recent = Recent { sample, now, before, since: Instant::now() };
         Self { recent: Mutex::new(recent), buckets: Buckets::new(bounds) }
     }
 
@@ -99,7 +102,7 @@ impl Distribution {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.turn();
         // It grows by itself, so every value fits.
-        recent.now.record(value).ok();
+        recent.sample.record(value).ok();
         self.buckets.observe(u32::try_from(value).map_or(f64::INFINITY, f64::from));
     }
 
@@ -107,9 +110,18 @@ impl Distribution {
     pub fn percentiles(&self) -> Percentiles {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.turn();
-        let mut both = recent.now.clone();
-        both += &recent.before;
-        Percentiles { p50: both.value_at_quantile(0.5), p99: both.value_at_quantile(0.99), max: both.max() }
+        let mut all = recent.now.clone();
+        all += &recent.before;
+        all += &recent.sample;
+        Percentiles::of(&all)
+    }
+
+    /// The percentiles since this was last called; zeros where nothing was recorded.
+    pub(super) fn sample(&self) -> Percentiles {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let percentiles = Percentiles::of(&recent.sample);
+        recent.settle();
+        percentiles
     }
 
     pub(super) fn buckets(&self) -> Buckets {
@@ -117,9 +129,22 @@ impl Distribution {
     }
 }
 
+impl Percentiles {
+    fn of(values: &Histogram<u64>) -> Self {
+        Self { p50: values.value_at_quantile(0.5), p99: values.value_at_quantile(0.99), max: values.max() }
+    }
+}
+
 impl Recent {
+    /// What the sample has belongs to the minute from here on.
+    fn settle(&mut self) {
+        self.now += &self.sample;
+        self.sample.reset();
+    }
+
     fn turn(&mut self) {
         if self.since.elapsed() >= WINDOW {
+            self.settle();
             std::mem::swap(&mut self.now, &mut self.before);
             self.now.reset();
             if self.since.elapsed() >= WINDOW * 2 {
@@ -151,5 +176,17 @@ mod tests {
         let Percentiles { p50, p99, max } = times.percentiles();
         assert_eq!((p50, p99), (50, 99));
         assert!((5_000_000..5_010_000).contains(&max), "{max}");
+    }
+
+    #[test]
+    fn a_sample_has_what_came_since_the_last_one() {
+        let times = Distribution::new([10.0]);
+        assert_eq!(times.sample(), Percentiles { p50: 0, p99: 0, max: 0 });
+        times.record(7);
+        times.record(9);
+        assert_eq!(times.sample(), Percentiles { p50: 7, p99: 9, max: 9 });
+        times.record(3);
+        assert_eq!((times.sample().max, times.sample().max), (3, 0));
+        assert_eq!(times.percentiles(), Percentiles { p50: 7, p99: 9, max: 9 }, "samples take nothing from the minute");
     }
 }

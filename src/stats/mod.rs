@@ -2,6 +2,9 @@
 //! (`report`) and Prometheus (`prometheus`). Each queue of the config has its gauge here. Relaxed atomics: a reading is a
 //! snapshot of each number on its own.
 
+mod busiest;
+mod cluster;
+mod history;
 mod metric;
 mod prometheus;
 mod rates;
@@ -9,11 +12,14 @@ mod report;
 
 use std::time::Instant;
 
+pub use busiest::{Busiest, LastMinute};
+pub use cluster::sums;
+pub use history::EVERY;
 pub(crate) use metric::histogram;
 pub use metric::{Counter, Distribution, Gauge};
 pub use prometheus::{CONTENT_TYPE, Standing};
 
-use self::rates::Rates;
+use self::{history::History, rates::Rates};
 use crate::protocol::{ErrorCode, NodeId};
 
 /// All of a node's numbers.
@@ -80,7 +86,13 @@ pub struct Stats {
     pub batches: Distribution,
     /// Microseconds that a transaction of the writer took.
     pub commits: Distribution,
+    /// Microseconds from the moment at which this node took a message to that at which a worker has given it to its sessions:
+    /// one for each worker and delivery, by the message that waited longest.
+    pub delivery: Distribution,
+    /// The rooms in which most is said.
+    pub busiest: Busiest,
     errors: [Counter; ErrorCode::ALL.len()],
+    history: History,
     rates: Rates,
 }
 
@@ -119,7 +131,10 @@ impl Stats {
             delivered: Counter::default(),
             batches: Distribution::new([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0]),
             commits: Distribution::new([250.0, 500.0, 1e3, 2e3, 4e3, 8e3, 16e3, 64e3, 256e3, 1e6]),
+            delivery: Distribution::new([250.0, 500.0, 1e3, 2e3, 4e3, 8e3, 16e3, 64e3, 256e3, 1e6]),
+            busiest: Busiest::new(Instant::now()),
             errors: [const { Counter::new() }; ErrorCode::ALL.len()],
+            history: History::new(),
             rates: Rates::new(),
         }
     }

@@ -128,6 +128,8 @@ impl Stats {
         }
         all.register("batch_messages", "Messages in one transaction of the writer", self.batches.buckets());
         all.register("commit_microseconds", "Time of one transaction of the writer", self.commits.buckets());
+        let help = "Time from taking a message to having given it to a worker's sessions";
+        all.register("delivery_microseconds", help, self.delivery.buckets());
         let errors = self.errors().map(|(code, counter)| (code.as_str(), counter.get())).collect();
         all.register_collector(Box::new(Errors(errors)));
         all.register_collector(Box::new(Limits(standing.limits)));

@@ -37,10 +37,12 @@ impl Stats {
                 "evicted_total": self.evicted.get(),
             },
             "users": self.users.get(),
-            "rooms": { "with_sessions": self.occupied_rooms.get(), "in_memory": self.rooms.get() },
+            "rooms": { "with_sessions": self.occupied_rooms.get(), "in_memory": self.rooms.get(), "busiest": self.busiest.get() },
             "messages": Flow { total: self.stored.get(), rate: stored },
             "deliveries": Flow { total: self.delivered.get(), rate: delivered },
             "writer": { "queue": self.writer_queue.get(), "batch": batch, "commit_us": commit_us },
+            "delivery_us": self.delivery.percentiles(),
+            "last_5s": self.history.lately(),
             "queues": {
                 "server": self.server_queue.get(),
                 "dispatchers": self.dispatcher_queue.get(),

@@ -10,9 +10,7 @@ impl Store {
     /// The setting's value; where it has none, `make` gives it one, once for all processes.
     pub async fn setting_or(&self, key: &str, make: impl FnOnce() -> String) -> Result<String, StoreError> {
         let row = setting::ActiveModel { key: Set(key.to_owned()), value: Set(make()) };
-        let insert = setting::Entity::insert(row)
-            .on_conflict(OnConflict::column(setting::Column::Key).do_nothing().to_owned())
-            .exec_without_returning(&self.write);
+        let insert = setting::Entity::insert(row).on_conflict(keep()).exec_without_returning(&self.write);
         self.within(insert).await?;
         let find = setting::Entity::find_by_id(key.to_owned()).one(&self.write);
         let found = self.within(find).await?;
@@ -33,4 +31,9 @@ impl Store {
         let found = setting::Entity::find_by_id(key.to_owned()).one(&connection).await;
         found.map(|row| row.map(|row| row.value)).map_err(|error| OpenError::Database { place, source: error.into() })
     }
+}
+
+/// A setting that has a value keeps it.
+pub(super) fn keep() -> OnConflict {
+    OnConflict::column(setting::Column::Key).do_nothing().to_owned()
 }

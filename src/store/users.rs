@@ -9,19 +9,19 @@ use entity::user;
 use sea_orm::{
     ActiveModelTrait,
     ActiveValue::{Set, Unchanged},
-    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, TransactionTrait,
+    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QuerySelect, TransactionTrait,
     sea_query::OnConflict,
 };
 
 use super::{Store, StoreError, audit::Act};
-use crate::protocol::{Timestamp, UserId};
+use crate::protocol::UserId;
 
 /// How many users are remembered; past it all are forgotten and looked up again.
 const KNOWN_USERS: usize = 100_000;
 /// How long. Whoever's rights change is forgotten at once (`settle_user`), whoever's token has another name is read again.
 const KNOWN_FOR: Duration = Duration::from_secs(60);
 
-const ADMIN: &str = "admin";
+pub(super) const ADMIN: &str = "admin";
 const USER: &str = "user";
 
 /// A user's row id; never leaves the hub.
@@ -74,21 +74,6 @@ impl SeenUser {
 pub(super) struct Known {
     seen: SeenUser,
     since: Instant,
-}
-
-/// A user as the operator sees one.
-#[derive(Clone, Debug)]
-pub struct Account {
-    /// Their id.
-    pub id: String,
-    /// Their name.
-    pub name: String,
-    /// Whether they may do everything.
-    pub admin: bool,
-    /// Whether it is an account of the hub's own, with a password.
-    pub has_password: bool,
-    /// When they were first seen.
-    pub created_at: Timestamp,
 }
 
 impl Store {
@@ -201,8 +186,12 @@ impl Store {
             };
             let mut row = user::ActiveModel { id: Unchanged(key.0), ..Default::default() };
             set(&old, &mut row);
+            let row_makes_admin = row.role == Set(ADMIN.to_owned());
             if row.is_changed() {
                 row.update(&transaction).await?;
+            }
+            if row_makes_admin {
+                super::setup::use_up(&transaction).await?;
             }
             act.on_user(id).record(&transaction).await?;
             transaction.commit().await?;
@@ -210,25 +199,9 @@ impl Store {
         })
         .await
     }
-
-    /// Users by their ids, after an id.
-    pub async fn users(&self, after: &str, limit: u64) -> Result<Vec<Account>, StoreError> {
-        let find = user::Entity::find()
-            .filter(user::Column::ExternalId.gt(after))
-            .order_by_asc(user::Column::ExternalId)
-            .limit(limit);
-        let account = |row: user::Model| Account {
-            id: row.external_id,
-            name: row.name,
-            admin: row.role == ADMIN,
-            has_password: row.password_hash.is_some(),
-            created_at: row.created_at.into(),
-        };
-        Ok(self.within(find.all(&self.read)).await?.into_iter().map(account).collect())
-    }
 }
 
-async fn find(db: &impl ConnectionTrait, id: &UserId) -> Result<Option<user::Model>, DbErr> {
+pub(super) async fn find(db: &impl ConnectionTrait, id: &UserId) -> Result<Option<user::Model>, DbErr> {
     user::Entity::find().filter(user::Column::ExternalId.eq(id.as_str())).one(db).await
 }
 
@@ -247,7 +220,12 @@ pub(super) async fn find_or_make(db: &impl ConnectionTrait, id: &UserId, make: b
 }
 
 /// Whether it was made now: two sessions of one new user may come at once.
-async fn insert(db: &impl ConnectionTrait, id: &UserId, name: &str, hash: Option<&str>) -> Result<bool, DbErr> {
+pub(super) async fn insert(
+    db: &impl ConnectionTrait,
+    id: &UserId,
+    name: &str,
+    hash: Option<&str>,
+) -> Result<bool, DbErr> {
     let row = user::ActiveModel {
         external_id: Set(id.as_str().to_owned()),
         name: Set(name.to_owned()),

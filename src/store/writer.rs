@@ -90,8 +90,8 @@ pub struct Append {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Stored {
-    /// Committed events, in the order of each room.
-    pub events: Vec<Event>,
+    /// Committed events, in the order of each room, and when each one's command came in.
+    pub events: Vec<(Event, Instant)>,
     /// Numbers that were found committed, by a try whose answer was lost.
     pub seen: Vec<(RoomName, Seq)>,
     /// Messages that were not stored, since the room is not as it was when they were judged.
@@ -342,7 +342,7 @@ impl Writer {
         for (item, outcome) in batch.items.into_iter().zip(outcomes) {
             let answer = match *outcome {
                 Outcome::New(seq, timestamp) => {
-                    events.push(item.event(seq, timestamp));
+                    events.push((item.event(seq, timestamp), item.message.received));
                     Ok(Posted { seq, timestamp, repeat: false })
                 }
                 Outcome::Repeat(seq, timestamp) => {
@@ -372,7 +372,13 @@ impl Writer {
         }
     }
 
-    fn tell(&self, events: Vec<Event>, seen: Vec<(RoomName, Seq)>, refused: Vec<Append>, settled: Vec<RoomName>) {
+    fn tell(
+        &self,
+        events: Vec<(Event, Instant)>,
+        seen: Vec<(RoomName, Seq)>,
+        refused: Vec<Append>,
+        settled: Vec<RoomName>,
+    ) {
         if !settled.is_empty() {
             #[expect(clippy::disallowed_methods, reason = "at most one for each message that the ChatServer gave")]
             self.listener.do_send(Stored { events, seen, refused, settled });

@@ -78,6 +78,8 @@ pub struct Hub {
     folder: TempDir,
     child: Child,
     pub address: SocketAddr,
+    /// What it said on stdout after its address.
+    said: String,
 }
 
 impl Hub {
@@ -88,8 +90,8 @@ impl Hub {
 
     pub fn with(options: HubOptions) -> Self {
         let (folder, options) = (TempDir::new().unwrap(), options.with_database());
-        let (child, address) = spawn(&options, folder.path());
-        Self { options, folder, child, address }
+        let (child, address, said) = spawn(&options, folder.path());
+        Self { options, folder, child, address, said }
     }
 
     /// The command as a person would type it in this hub's folder, with this hub's settings.
@@ -196,7 +198,21 @@ impl Hub {
 
     /// The hub again on the same folder, on another port.
     pub fn restart(&mut self) {
-        (self.child, self.address) = spawn(&self.options, self.folder.path());
+        (self.child, self.address, self.said) = spawn(&self.options, self.folder.path());
+    }
+
+    /// The token of the set-up link, where it printed one for its own address.
+    pub fn setup_token(&self) -> Option<String> {
+        let start = format!("no admin yet: open http://{}/admin#setup=", self.address);
+        let line = self.said.lines().find_map(|line| line.strip_prefix(&start))?;
+        let (token, rest) = line.split_once(' ').unwrap();
+        assert_eq!(rest, "(good for 24 hours, works once)");
+        Some(token.to_owned())
+    }
+
+    /// Everything that it said on stdout after its address.
+    pub fn said(&self) -> &str {
+        &self.said
     }
 
     /// Waits for the process's end.
@@ -212,17 +228,20 @@ impl Hub {
     }
 }
 
-fn spawn(options: &HubOptions, folder: &Path) -> (Child, SocketAddr) {
+fn spawn(options: &HubOptions, folder: &Path) -> (Child, SocketAddr, String) {
     let log = fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
     let mut child = Hub::command(folder, options).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
     let start = Instant::now();
     let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    stdout.read_line(&mut line).unwrap();
+    // It is all said in one write.
+    let said = String::from_utf8(stdout.buffer().to_vec()).unwrap();
     let address = line.trim().strip_prefix("hubbub listens on http://");
     let log = || fs::read_to_string(folder.join("log")).unwrap();
     let address = address.unwrap_or_else(|| panic!("no address but {line:?}:\n{}", log()));
     assert!(start.elapsed() < PATIENCE);
-    (child, address.parse().unwrap())
+    (child, address.parse().unwrap(), said)
 }
 
 impl Drop for Hub {
