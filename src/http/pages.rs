@@ -1,4 +1,4 @@
-//! The pages for people, compiled into the binary: the chat page at `/`, the API's reference at `/api/docs`, and what
+//! The pages for people, compiled into the binary: the chat page at `/`, the console at `/admin`, the API's reference at `/api/docs`, and what
 //! they load. They work without the internet and under a policy that allows nothing else.
 
 use std::{collections::HashMap, sync::LazyLock};
@@ -31,11 +31,22 @@ macro_rules! assets {
 
 /// What is served of web/, by name; a test holds it against the folder.
 const SOURCES: &[(&str, &str)] = assets![
+    "admin/acts.js",
+    "admin/admin.css",
+    "admin/app.js",
+    "admin/charts.js",
+    "admin/en.js",
+    "admin/index.html",
+    "admin/ko.js",
+    "admin/numbers.js",
+    "admin/overview.js",
+    "admin/tables.js",
     "api/api-schema.js",
     "api/api.css",
     "api/api.html",
     "api/api.js",
     "chat/app.js",
+    "chat/banner.js",
     "chat/chat.css",
     "chat/composer.js",
     "chat/details.js",
@@ -61,7 +72,6 @@ const SOURCES: &[(&str, &str)] = assets![
     "client/outbox.js",
     "client/room.js",
     "client/timeline.js",
-    "shared/banner.js",
     "shared/dom.js",
     "shared/entrance.js",
     "shared/icon.svg",
@@ -112,6 +122,7 @@ fn lean(source: &str, name: &str) -> String {
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     config
         .route("/", readable().to(async |request: HttpRequest| page(&request, "chat/index.html")))
+        .route("/admin", readable().to(async |request: HttpRequest| page(&request, "admin/index.html")))
         .route("/api/docs", readable().to(async |request: HttpRequest| page(&request, "api/api.html")))
         .route("/api/openapi.json", readable().to(openapi))
         .route("/assets/{name:.*}", readable().to(asset));

@@ -85,6 +85,18 @@ export class Hub {
     if (status !== 0) throw new Error(stderr);
   }
 
+  /** Holds the database's write lock, as somebody else's program may; gives the function that lets it go. */
+  async lock() {
+    const hold = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=30); c.execute('BEGIN IMMEDIATE'); print('held', flush=True); sys.stdin.read()";
+    const holder = spawn("python3", ["-c", hold, join(this.folder, "data/hubbub.db")], { stdio: ["pipe", "pipe", "inherit"] });
+    await new Promise((held) => holder.stdout.once("data", held));
+    const gone = new Promise((done) => holder.once("exit", done));
+    return () => {
+      holder.stdin.end();
+      return gone;
+    };
+  }
+
   /** A call of the API as this user. */
   async api(user, method, path, body) {
     const response = await fetch(this.url + path, {

@@ -396,7 +396,7 @@ test("hostile messages, names and rooms are shown as text and break nothing", as
   assert.ok(await page.locator("#welcome").isVisible());
 });
 
-test("a full hub, a message that is refused, a session that is closed: understandable states", async () => {
+test("a session that is closed, a user who is disabled, a ban: understandable states", async () => {
   const page = await withToken(browser, hub.url, token("sender"));
   await enterRoom(page, "states");
   await page.fill("#composer", "x".repeat(4_001));
@@ -405,9 +405,6 @@ test("a full hub, a message that is refused, a session that is closed: understan
   assert.equal((await page.inputValue("#composer")).length, 4_001, "too long a text is not lost");
   await say(page, "  kept as it is  ");
   await page.locator("#messages .stored").waitFor();
-  // What the hub refuses stays, with why, and can be tried again or given up.
-  await page.route("**/*", (route) => route.continue());
-  await hub.api("root", "PUT", "/api/rooms/states/members/root", {});
   const { sessions } = await hub.api("root", "GET", "/api/admin/users/sender/sessions");
   await hub.api("root", "POST", `/api/admin/sessions/${sessions[0].session}/close`);
   await page.getByText("Disconnected: an admin closed this session.").waitFor();
@@ -425,6 +422,29 @@ test("a full hub, a message that is refused, a session that is closed: understan
   await page.locator("#messages .stored", { hasText: "spam" }).waitFor();
   await hub.api("root", "PUT", "/api/rooms/strict/bans/sender", { reason: "no spam here" });
   await page.getByText("You were banned from strict: no spam here").waitFor();
+});
+
+test("a full queue and a database that is away: said, tried again, stored once", async (t) => {
+  const own = await Hub.start({ ...UNLIMITED, "limits.writer_queue": 1, "database.write_timeout": "3s" }, t);
+  const page = await withToken(browser, own.url, token("sender"));
+  await enterRoom(page, "full");
+  await say(page, "before");
+  await page.locator("#messages .stored", { hasText: "before" }).waitFor();
+  await own.api("other", "POST", "/api/rooms/full/messages", { message: "hello" });
+  const release = await own.lock();
+  t.after(release);
+  // The queue's one place is taken by somebody else, whose message waits for the database.
+  const others = own.api("other", "POST", "/api/rooms/full/messages", { message: "in the way" }).catch(() => {});
+  await page.waitForTimeout(300);
+  await say(page, "in spite of it all");
+  const pending = page.locator("#messages .sending", { hasText: "in spite of it all" });
+  await pending.getByText("The hub is busy. Sending again…").waitFor();
+  await pending.getByText("The hub cannot store anything at the moment. Sending again…").waitFor({ timeout: 30_000 });
+  await release();
+  await others;
+  await page.locator("#messages .stored", { hasText: "in spite of it all" }).waitFor({ timeout: 40_000 });
+  const { messages } = await own.api("sender", "GET", "/api/rooms/full/messages");
+  assert.equal(messages.filter(({ message }) => message === "in spite of it all").length, 1);
 });
 
 test("a message that fails says so, and can be sent again or given up", async () => {

@@ -1,11 +1,11 @@
 // Owns the start of the chat page: puts the parts together, and lets the address (#room=NAME) decide what is open, so that the
 // browser's Back works.
 
-import { showState } from "../shared/banner.js";
 import { action, busy, byId, notice, say, show } from "../shared/dom.js";
 import { enter } from "../shared/entrance.js";
 import { errorText, language, languageButton, speak, t, visible } from "../shared/language.js";
 import { end, newHub } from "../shared/session.js";
+import { showState } from "./banner.js";
 import { Composer } from "./composer.js";
 import { Details } from "./details.js";
 import { Browse, NewRoom } from "./dialogs.js";

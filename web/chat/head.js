@@ -1,11 +1,19 @@
 // Owns the lines about people in the open room: who is here, asked for every 20 s while someone can see it and when somebody shows up
 // who was not there; and who is typing.
 
-import { byId } from "../shared/dom.js";
-import { nameNodes, t, visible } from "../shared/language.js";
+import { byId, el } from "../shared/dom.js";
+import { t, visible } from "../shared/language.js";
 
 const EVERY_MS = 20_000;
 const AT_MOST_MS = 2_000;
+
+/** "alice, bob and 3 more" as nodes; <bdi> keeps each name's direction to itself. */
+function nameNodes(names, total = names.length, most = 3) {
+  const shown = total > most ? names.slice(0, most - 1) : names;
+  const nodes = shown.flatMap((name, index) => (index ? [", ", el("bdi", {}, name)] : [el("bdi", {}, name)]));
+  const rest = total - shown.length;
+  return rest > 0 ? [...nodes, t("more-names", rest)] : nodes;
+}
 
 export class Head {
   #rooms;

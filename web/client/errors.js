@@ -2,7 +2,7 @@
 
 /** An answer that is no success, or none at all (`code` "network" or "timeout"). `code` is for programs: docs/protocol.md lists them. */
 export class HubError extends Error {
-  constructor({ code, message, status = 0, retryable = false, retry_after_ms = 0, fields = null }) {
+  constructor({ code, message, status = 0, retryable = false, retry_after_ms = 0, fields = null, answer = null }) {
     super(message || code || `HTTP ${status}`);
     this.name = "HubError";
     this.code = code;
@@ -10,6 +10,7 @@ export class HubError extends Error {
     this.retryable = retryable;
     this.retryAfterMs = retry_after_ms;
     this.fields = fields;
+    this.answer = answer;
   }
 }
 

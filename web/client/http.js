@@ -61,5 +61,5 @@ function failure({ status, headers }, answer) {
     return new HubError({ status, code: answer.code ?? code, message: answer.detail, retryable, retry_after_ms });
   }
   const fields = status === 400 ? answer : null;
-  return new HubError({ status, code: fields ? "bad_field" : code, message: `the hub answered ${status}`, fields, retryable, retry_after_ms });
+  return new HubError({ status, code: fields ? "bad_field" : code, message: `the hub answered ${status}`, fields, answer, retryable, retry_after_ms });
 }

@@ -236,6 +236,8 @@ export class HubError extends Error {
   readonly retryAfterMs: number;
   /** Of the accounts: what is wrong, by field. */
   readonly fields: Record<string, string[]> | null;
+  /** What was answered in another shape than the hub's errors have, such as that of /health/ready. */
+  readonly answer: any;
 }
 
 /** The connection went before the reply came. */

@@ -2,8 +2,6 @@
 // en.js and ko.js, of which one is loaded: texts by key, functions where something is filled in. What stands in the HTML is
 // English; ko.js has it by the key in data-t (its text) or in data-t-ATTRIBUTE.
 
-import { el } from "./dom.js";
-
 const KEY = "hubbub.language";
 const ATTRIBUTES = ["placeholder", "aria-label", "title"];
 
@@ -25,8 +23,11 @@ let texts = {};
 export function speak(given) {
   texts = given;
   document.documentElement.lang = language;
+  for (const node of document.querySelectorAll("[data-t]")) {
+    if (language === "en") texts[node.dataset.t] ??= node.textContent;
+    else node.textContent = t(node.dataset.t);
+  }
   if (language === "en") return;
-  for (const node of document.querySelectorAll("[data-t]")) node.textContent = t(node.dataset.t);
   for (const name of ATTRIBUTES) {
     for (const node of document.querySelectorAll(`[data-t-${name}]`)) node.setAttribute(name, t(node.getAttribute(`data-t-${name}`)));
   }
@@ -64,15 +65,9 @@ export const ownText = (text) => texts.own?.[text] ?? text;
 /** A name as people can see it: one of nothing visible gives way to the id. */
 export const visible = (name, id) => (/[^\p{C}\p{Z}\p{M}\u115f\u1160\u3164\uffa0\u2800]/u.test(name ?? "") ? name : id);
 
-/** "alice, bob and 3 more" as nodes; <bdi> keeps each name's direction to itself. */
-export function nameNodes(names, total = names.length, most = 3) {
-  const shown = total > most ? names.slice(0, most - 1) : names;
-  const nodes = shown.flatMap((name, index) => (index ? [", ", el("bdi", {}, name)] : [el("bdi", {}, name)]));
-  const rest = total - shown.length;
-  return rest > 0 ? [...nodes, t("more-names", rest)] : nodes;
-}
-
-const format = (options) => new Intl.DateTimeFormat(language, options);
+/** The reader's own ways to write times, such as those of en-GB, where the language is theirs. */
+export const locale = navigator.languages.find((tag) => tag.slice(0, 2) === language) ?? language;
+const format = (options) => new Intl.DateTimeFormat(locale, options);
 const clock = format({ hour: "2-digit", minute: "2-digit" });
 const shortDay = format({ day: "numeric", month: "short" });
 const longDay = format({ weekday: "long", day: "numeric", month: "long", year: "numeric" });
@@ -85,4 +80,4 @@ export const timeText = written((date) => clock.format(date));
 export const fullTimeText = written((date) => full.format(date));
 export const dayText = written((date) => (isToday(date) ? t("today") : longDay.format(date)));
 export const recentText = written((date) => (isToday(date) ? clock : shortDay).format(date));
-export const numberText = (number) => new Intl.NumberFormat(language).format(number);
+export const numberText = (number) => new Intl.NumberFormat(locale).format(number);

@@ -1,7 +1,7 @@
 // Owns the line that says how the connection is: nothing while all is well; else what is wrong, in words, with what one can do.
 
-import { action, announce, byId, show } from "./dom.js";
-import { t } from "./language.js";
+import { action, announce, byId, show } from "../shared/dom.js";
+import { t } from "../shared/language.js";
 
 /** Coming back quickly is not worth a word. */
 const PATIENCE_MS = 700;
