@@ -11,7 +11,7 @@ import { Hub, token, until } from "./hub.js";
 const EVIL = `<img src=x onerror="document.title='owned'">\u202e%_'"`;
 let hub, browser;
 before(async () => {
-  hub = await Hub.start({ "limits.commands_per_second": 1_000, "limits.commands_burst": 1_000 });
+  hub = await Hub.start({ "limits.commands_per_second": 1_000, "limits.commands_burst": 1_000, "limits.new_rooms_per_hour": 1_000 });
   browser = await launch();
 });
 after(async () => {
@@ -87,19 +87,21 @@ test("who is no admin is told so and sees nothing", async () => {
   await page.waitForSelector("#sign-in:visible");
 });
 
-test("charts and figures follow the traffic; what is busy, refused and full is shown", async () => {
+test("charts and figures follow the traffic; what is busy, refused and full is shown", async (t) => {
   const page = await open();
   const figure = (name) => page.locator(`[data-chart=${name}] .figure`).textContent();
   const path = (name) => page.locator(`[data-chart=${name}] .line`).getAttribute("d");
   await until("a first point", async () => (await path("sessions")) !== "");
   const before = await path("messages_per_s");
   const clients = Array.from({ length: 12 }, (_, n) => new Hubbub(hub.url, { token: () => token(`chart${n}`), WebSocket }).connect());
+  t.after(() => clients.forEach((client) => client.close()));
   await Promise.all(clients.map((client) => client.room("charted").join()));
   let sent = 0;
   const timer = setInterval(() => {
     clients[sent % 12].room("charted").send(sent % 10 ? `message ${sent}` : " ").catch(() => {});
     sent += 1;
   }, 25);
+  t.after(() => clearInterval(timer));
   await until("messages a second", async () => parseFloat(await figure("messages_per_s")) > 10, 20_000);
   assert.ok(parseFloat(await figure("sessions")) >= 12);
   assert.ok(parseFloat(await figure("deliveries_per_s")) > 100);
@@ -152,9 +154,10 @@ async function withConsole(own) {
   return page;
 }
 
-test("rooms, users and sessions are found by what one types, and hostile names are text", async () => {
+test("rooms, users and sessions are found by what one types, and hostile names are text", async (t) => {
   const evil = new Hubbub(hub.url, { token: () => token("evil-1", { name: EVIL }), WebSocket }).connect();
   const minji = new Hubbub(hub.url, { token: () => token("minji", { name: "김민지" }), WebSocket }).connect();
+  t.after(() => [evil, minji].forEach((client) => client.close()));
   await evil.room("market").join();
   await minji.room("market").join();
   await hub.api("root", "POST", "/api/rooms", { name: "korean-room", title: "한국어 방 100%" });
@@ -180,11 +183,9 @@ test("rooms, users and sessions are found by what one types, and hostile names a
   await Promise.all(Array.from({ length: 70 }, (_, n) => hub.api("root", "POST", "/api/rooms", { name: `many-${n}` })));
   const page = await open("rooms");
   await search(page, "rooms", "many-");
-  await until("a page", async () => (await rows(page, "rooms").count()) === 50);
+  await until("a page of those", async () => (await rows(page, "rooms").filter({ hasText: "many-" }).count()) === 50);
   await page.locator("#section-rooms [data-action=more]").click();
   await until("all of them", async () => (await rows(page, "rooms").count()) === 70);
-  evil.close();
-  minji.close();
 });
 
 test("close, disable, enable, revoke, ban: done here, felt there", async () => {
@@ -240,6 +241,7 @@ test("close, disable, enable, revoke, ban: done here, felt there", async () => {
 
   await page.click('nav a[href="#users"]');
   await search(page, "users", "accused");
+  await until("one user", async () => (await rows(page, "users").count()) === 1);
   await rows(page, "users").getByRole("button", { name: "Revoke tokens" }).click();
   await confirm(page);
   await accused.getByText(/your access was withdrawn|Your session has ended/).waitFor();
@@ -261,10 +263,10 @@ test("a hub that is gone: said, with what was known left on the screen; then on 
   own.command("user", "admin", "root");
   const page = await withConsole(own);
   await page.getByText("All is well.").waitFor();
-  await until("a point", async () => (await page.locator("[data-chart=memory] .line").getAttribute("d")) !== "", 20_000);
+  await until("a point", async () => (await page.locator("[data-chart=resident_bytes] .line").getAttribute("d")) !== "", 20_000);
   await own.end("SIGKILL");
   await page.getByText("The hub cannot be reached. What is shown is the last that was known").waitFor({ timeout: 30_000 });
-  assert.match(await page.locator("[data-chart=memory] .figure").textContent(), /MiB/);
+  assert.match(await page.locator("[data-chart=resident_bytes] .figure").textContent(), /MiB/);
   await own.restart();
   await page.locator("#away").waitFor({ state: "hidden", timeout: 30_000 });
   await page.getByText("All is well.").waitFor();

@@ -42,7 +42,8 @@ export function takeCredentials(ways, entered) {
     event.preventDefault();
     enter(first[1]);
   });
-  for (const [name, how] of others) action(name).addEventListener("click", () => enter(how));
+  // The console offers no registration.
+  for (const [name, how] of others) action(name)?.addEventListener("click", () => enter(how));
 }
 
 /** Calls `entered` once somebody is signed in, at once or after the card was used. */
