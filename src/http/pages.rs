@@ -104,19 +104,22 @@ static ASSETS: LazyLock<HashMap<&str, Asset>> = LazyLock::new(|| {
     SOURCES.iter().map(served).collect()
 });
 
-/// A source without what only its readers need: indentation, and comments that have lines of their own. The lines stay, so
-/// that a browser's errors name the right ones. (No source has text over several lines in which that would matter.)
+/// A source without what only its readers need: indentation, blank lines, and comments that have lines of their own. (No source
+/// has text over several lines in which that would matter.)
 fn lean(source: &str, name: &str) -> String {
     let is_script = name.ends_with(".js");
     let mut in_comment = false;
-    let line = |line: &str| {
-        let line = line.trim();
-        let begins = line.starts_with("/*");
-        let drop = in_comment || begins || (is_script && line.starts_with("//"));
-        in_comment = (in_comment || begins) && !line.ends_with("*/");
-        if drop { "\n".to_owned() } else { format!("{line}\n") }
-    };
-    source.lines().map(line).collect()
+    let mut lean = String::with_capacity(source.len());
+    for line in source.lines().map(str::trim) {
+        let begins = line.starts_with("/*") || line.starts_with("<!--");
+        let drop = in_comment || begins || line.is_empty() || (is_script && line.starts_with("//"));
+        in_comment = (in_comment || begins) && !line.ends_with("*/") && !line.ends_with("-->");
+        if !drop {
+            lean.push_str(line);
+            lean.push('\n');
+        }
+    }
+    lean
 }
 
 pub(super) fn routes(config: &mut web::ServiceConfig) {

@@ -262,6 +262,7 @@ test("what the hub refuses fails with its code, and can be given up", async () =
   room.outbox.forEach(({ clientId }) => room.discard(clientId));
   assert.equal(room.outbox.length, 0);
   assert.equal((await room.send("fine", { clientId: "once" })).seq, 1);
+  await until("its event came", () => room.cursor === 1);
   assert.deepEqual(await room.send("fine", { clientId: "once" }), { ...(await room.send("fine", { clientId: "once" })), repeat: true });
   await assert.rejects(room.send("other", { clientId: "once" }), { code: "client_id_reused" });
   await assert.rejects(made.room("no such name").join(), { code: "bad_room_name" });

@@ -4,10 +4,13 @@ import { mkdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import WebSocket from "ws";
 import { Hubbub } from "../../web/client/hubbub.js";
-import { enterRoom, launch, person, sees } from "./browser.js";
+import { enterRoom, launch, person, sees, withToken } from "./browser.js";
 import { Hub, token, until } from "./hub.js";
 
 const IMAGES = fileURLToPath(new URL("../../docs/images/", import.meta.url));
+const NAMES = ["Ada", "민지", "Grace", "Linus", "서준", "Barbara", "Edsger", "지우", "Alan", "Margaret"];
+/** Long enough for charts to show something. */
+const CONSOLE_MS = 200_000;
 const SIZES = { 390: 844, 1280: 800 };
 mkdirSync(IMAGES, { recursive: true });
 
@@ -63,6 +66,30 @@ try {
   await until("the list", () => alice.locator("#rooms").isVisible());
   await alice.screenshot({ path: `${IMAGES}rooms-390-light.png` });
   people.forEach((client) => client.close());
+
+  // The console, after some minutes of traffic by sixty people in five rooms.
+  const crowd = Array.from({ length: 60 }, (_, n) => new Hubbub(hub.url, { token: () => token(`crowd${n}`, { name: NAMES[n % NAMES.length] }), WebSocket }).connect());
+  const rooms = [...Object.keys(titles), "hallway"];
+  await Promise.all(crowd.flatMap((client, n) => ["lobby", rooms[n % 5]].map((name) => client.room(name).join())));
+  let sent = 0;
+  const talking = setInterval(() => {
+    const wave = 1 + Math.round(2 + 2 * Math.sin(Date.now() / 20_000));
+    for (let n = 0; n < wave; n += 1, sent += 1) {
+      const text = sent % 60 === 0 ? " " : `message ${sent}`;
+      crowd[sent % 60].room(sent % 3 ? "lobby" : rooms[(sent % 60) % 5]).send(text).catch(() => {});
+    }
+  }, 60);
+  const operator = await withToken(browser, hub.url, token("root", { name: "root" }));
+  await new Promise((done) => setTimeout(done, CONSOLE_MS));
+  await operator.goto(`${hub.url}/admin`);
+  await operator.getByText("All is well.").waitFor();
+  await until("charts", async () => (await operator.locator("[data-chart=sessions] .line").getAttribute("d"))?.includes("L"));
+  await shoot(operator, "console");
+  await operator.goto(`${hub.url}/admin#sessions`);
+  await operator.locator("#section-sessions tbody tr").first().waitFor();
+  await shoot(operator, "console-sessions");
+  clearInterval(talking);
+  crowd.forEach((client) => client.close());
 } finally {
   await browser.close();
   await hub.stop();

@@ -27,6 +27,7 @@ function nice(value) {
 export class Chart {
   #field;
   #write;
+  #unit;
   #line = svg("path", { class: "line" });
   #area = svg("path", { class: "area" });
   #cursor = svg("line", { class: "cursor", y1: 0, y2: HEIGHT });
@@ -41,10 +42,11 @@ export class Chart {
   #chosen = null;
   node;
 
-  /** Of a point's field; `write(value)` is how a value is written. */
-  constructor(key, field, write) {
+  /** Of a point's field; `write(value)` is how a value is written, `unit` what the axis is to be a round number of. */
+  constructor(key, field, write, unit = 1) {
     this.#field = field;
     this.#write = write;
+    this.#unit = unit;
     this.#picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", tabindex: 0 }, this.#area, this.#line, this.#cursor);
     this.#picture.addEventListener("pointermove", ({ clientX }) => this.#point(clientX));
     for (const what of ["pointerleave", "blur"]) this.#picture.addEventListener(what, () => this.#choose(null));
@@ -69,7 +71,7 @@ export class Chart {
     const oldest = Math.min(points[0]?.at ?? newest, newest - LEAST_MS);
     this.#range = [Math.max(oldest, newest - HOUR_MS), newest];
     const highest = Math.max(0, ...points.map(value));
-    this.#top = nice(highest || 1);
+    this.#top = nice(highest / this.#unit || 1) * this.#unit;
     let path = "";
     let area = "";
     let begun = null;

@@ -64,13 +64,14 @@ export const texts = {
   "did-revoke": (name) => `${name} 님의 토큰을 폐기했습니다.`,
   "did-ban": (user, room) => `${user} 님을 ${room} 방에서 차단했습니다.`,
   "did-unban": (user, room) => `${user} 님이 ${room} 방에 다시 들어올 수 있습니다.`,
+  // By a part of the hub's own sentence.
   own: {
-    "Ensure this field has no more than 64 characters.": "64자 이하로 입력하세요.",
-    "Ensure this field has no more than 256 characters.": "256자 이하로 입력하세요.",
-    "Enter a valid username: letters, digits and @ . + - _ only.": "글자, 숫자, @ . + - _ 만 쓸 수 있습니다.",
-    "This password is too short. It must contain at least 8 characters.": "비밀번호가 너무 짧습니다. 8자 이상이어야 합니다.",
-    "The password is too similar to the username.": "비밀번호가 사용자 이름과 너무 비슷합니다.",
-    "A user with that username already exists.": "이미 있는 사용자 이름입니다.",
+    "than 64": "64자 이하로 입력하세요.",
+    "than 256": "256자 이하로 입력하세요.",
+    "valid username": "글자, 숫자, @ . + - _ 만 쓸 수 있습니다.",
+    "too short": "비밀번호가 너무 짧습니다. 8자 이상이어야 합니다.",
+    "too similar": "비밀번호가 사용자 이름과 너무 비슷합니다.",
+    "already exists": "이미 있는 사용자 이름입니다.",
   },
   errors: {
     network: "지금은 서버에 연결할 수 없습니다.",

@@ -16,7 +16,7 @@ const ALARM = 0.8;
 const CHARTS = [
   ["connections", "sessions", count], ["messages-rate", "messages_per_s", perSecond], ["deliveries-rate", "deliveries_per_s", perSecond],
   ["commit", "commit_p99_us", time], ["delivery", "delivery_p99_us", time], ["lagging", "lagging", count], ["errors-rate", "errors_per_s", perSecond],
-  ["memory", "resident_bytes", bytes],
+  ["memory", "resident_bytes", bytes, 1_048_576],
 ];
 /** What waits where: the figure in a node's report, the bound's name, and how a value is written. */
 const QUEUES = [

@@ -49,16 +49,13 @@ function chat(note) {
   for (const button of document.querySelectorAll('[data-action="back"]')) button.addEventListener("click", () => go(null));
   action("open-room").addEventListener("click", () => enterRoom(rooms));
 
-  let keep = null;
-  rooms.on("list", () => {
-    if (!keep && rooms.loaded) keep = keepUnsent(rooms);
+  const loaded = rooms.on("list", () => {
+    if (!rooms.loaded) return;
+    loaded();
+    keepUnsent(rooms);
   });
-  window.addEventListener("pagehide", () => keep?.());
   hub.on("hello", ({ user, user_id }) => say(byId("who"), visible(user, user_id)));
-  showState(hub, () => {
-    keep?.();
-    end(t("session-ended"));
-  });
+  showState(hub, () => end(t("session-ended")));
   show(byId("chat"));
   show(action("sign-out"));
   document.body.classList.add("chatting");

@@ -1,6 +1,6 @@
 // Owns the rooms of the signed-in user: their list, which one is open, unread counts, entering, making and leaving.
 // Emits "list" (any room's line), "room" (the open one's head), "open" (another one, or none), "gone" (a room, and whether it was
-// open), "news" (a message of somebody else's in the open room), "typing", "members".
+// open), "outbox" (what some room has to send), "news" (a message of somebody else's in the open room), "typing", "members".
 
 import { Timeline, path } from "../client/hubbub.js";
 import { Emitter } from "../client/emitter.js";
@@ -67,6 +67,8 @@ class Entry {
 export class Rooms extends Emitter {
   #byName = new Map();
   #again = null;
+  #loading = null;
+  #stale = false;
   hub;
   open = null;
   loaded = false;
@@ -99,8 +101,21 @@ export class Rooms extends Emitter {
     return this.#byName.get(name);
   }
 
-  /** Loads the list anew and joins what is new in it; what one no longer belongs to goes. */
-  async load() {
+  /** Loads the list anew and joins what is new in it; what one no longer belongs to goes. Many ask at once: one load, and one after it. */
+  load() {
+    this.#stale = true;
+    this.#loading ??= this.#loadAll().finally(() => (this.#loading = null));
+    return this.#loading;
+  }
+
+  async #loadAll() {
+    while (this.#stale) {
+      this.#stale = false;
+      await this.#loadOnce();
+    }
+  }
+
+  async #loadOnce() {
     clearTimeout(this.#again);
     // A room that is entered while the list is on its way is not missing from it.
     const before = this.all.filter(({ role }) => role);
@@ -149,6 +164,7 @@ export class Rooms extends Emitter {
         entry.head = head;
         this.load();
       }),
+      room.on("outbox", () => this.emit("outbox")),
       room.on("sent", () => this.#settle(entry)),
       room.on("joined", () => entry === this.open && this.emit("room")),
       room.on("left", (how) => {

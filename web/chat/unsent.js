@@ -14,15 +14,18 @@ function kept(hub) {
   }
 }
 
-/** Sends what an earlier page left, once, then keeps what this one sends. `rooms` has entered the rooms that it knows. */
+/** Sends what an earlier page left, once, then keeps what this one sends. For when `rooms` has the rooms of the user. */
 export function keepUnsent(rooms) {
   const { hub } = rooms;
-  for (const { room, message, data, clientId } of kept(hub)) {
-    const entry = rooms.get(room);
-    entry?.room.send(message, { data, clientId }).catch(() => {});
-  }
-  return () => {
+  const left = kept(hub);
+  const keep = () => {
     const entries = rooms.all.flatMap(({ name, room }) => room.outbox.map(({ message, data, clientId }) => ({ room: name, message, data, clientId })));
     tab(key(hub), entries.length ? JSON.stringify(entries) : null);
   };
+  rooms.on("outbox", keep);
+  left.forEach(async ({ room, message, data, clientId }) => {
+    // A room that is in no list is one that was used without belonging to it, or that its first message was to make.
+    const entry = rooms.get(room) ?? (await rooms.enter(room).catch(() => null));
+    entry?.room.send(message, { data, clientId }).catch(() => {}); // What became of it is shown with the message.
+  });
 }

@@ -6,6 +6,7 @@ import { ConnectionLost, HubError, SignedOut } from "./errors.js";
 
 const FIRST_MS = 500;
 const MOST_MS = 30_000;
+const TOKEN_MS = 30_000;
 const HELLO_MS = 15_000;
 const REPLY_MS = 20_000;
 const SILENCE_MS = 60_000;
@@ -13,6 +14,13 @@ const SETTLED_MS = 5_000;
 
 /** A wait that doubles with each try, with jitter: many clients that lost one hub must not come back at once. */
 export const backoff = (tried) => Math.min(MOST_MS, FIRST_MS * 2 ** Math.min(tried, 10)) * (0.25 + 0.75 * Math.random());
+
+/** What an app's function promised, unless it takes too long. */
+function inTime(promised) {
+  let timer;
+  const late = new Promise((_, reject) => (timer = setTimeout(() => reject(new Error("no token in time")), TOKEN_MS)));
+  return Promise.race([promised, late]).finally(() => clearTimeout(timer));
+}
 
 /** docs/protocol.md: 45xx and some of RFC 6455 say that coming back would not help. */
 const isFinal = (code) => (code >= 4500 && code <= 4599) || [1002, 1003, 1007, 1008, 1009].includes(code);
@@ -98,7 +106,7 @@ export class Connection extends Emitter {
     this.#enter({ name: "connecting" });
     let token;
     try {
-      token = await this.#token({ renew: this.#renew });
+      token = await inTime(this.#token({ renew: this.#renew }));
       if (!token) throw new SignedOut();
     } catch (error) {
       if (opening !== this.#opening) return;
@@ -157,7 +165,7 @@ export class Connection extends Emitter {
   /** The session goes on with a new token, where one can be had; else the hub closes it when the old one has ended. */
   async #bringNewToken() {
     try {
-      await this.request({ type: "refresh", token: await this.#token({ renew: true }) });
+      await this.request({ type: "refresh", token: await inTime(this.#token({ renew: true })) });
     } catch {
       // What follows is the close with 4001, which is handled where it comes.
     }

@@ -165,8 +165,8 @@ export class Hubbub extends Emitter {
     let wait = 0;
     for (const room of rooms) {
       const answer = all.get(room.name);
-      // Meanwhile it may have been left, or the socket have gone.
-      if (!answer || !room.wanted || !this.#connection.up) continue;
+      // The socket may have gone meanwhile.
+      if (!answer || !this.#connection.up) continue;
       if (!answer.error) room.entered(answer);
       else {
         const error = answer.error instanceof HubError ? answer.error : new HubError(answer.error);

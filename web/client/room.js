@@ -109,6 +109,8 @@ export class Room extends Emitter {
 
   /** The answer to a join or a resume. */
   entered({ head, epoch, replay = 0, reset = false }) {
+    // Left while the answer was on its way.
+    if (!this.wanted) return void this.#hub.request({ type: "leave", room: this.name }).catch(() => {});
     const from = this.cursor;
     this.joined = true;
     this.epoch = epoch ?? this.epoch;

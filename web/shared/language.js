@@ -60,7 +60,7 @@ export function errorText(error) {
 }
 
 /** What the hub says in words of its own, in the reader's language where the page knows it. */
-export const ownText = (text) => texts.own?.[text] ?? text;
+export const ownText = (text) => Object.entries(texts.own ?? {}).find(([part]) => text.includes(part))?.[1] ?? text;
 
 /** A name as people can see it: one of nothing visible gives way to the id. */
 export const visible = (name, id) => (/[^\p{C}\p{Z}\p{M}\u115f\u1160\u3164\uffa0\u2800]/u.test(name ?? "") ? name : id);
