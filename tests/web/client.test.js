@@ -270,6 +270,37 @@ test("what the hub refuses fails with its code, and can be given up", async () =
   await assert.rejects(new Hubbub("http://127.0.0.1:1", { token: "x", WebSocket }).call("GET", path("me")), { code: "network" });
 });
 
+test("joining and leaving while others write: from the join on there is no gap", async (t) => {
+  const relay = await Relay.to(hub.port, t);
+  relay.lump = 40;
+  const writer = await member("writer", "busy");
+  let writing = true;
+  const written = (async () => {
+    while (writing) await Promise.all([1, 2, 3, 4].map((n) => writer.room.send(`line ${n}`)));
+  })();
+  const reader = client("reader", { url: relay.url });
+  const room = reader.room("busy");
+  for (let round = 0; round < 20; round += 1) {
+    const seqs = [];
+    const ends = [room.on("joined", ({ head }) => seqs.push(head)), room.on("message", ({ seq }) => seqs.push(seq))];
+    const joined = room.join();
+    if (round % 4 === 3) {
+      // Changed their mind, twice, before the answer came.
+      room.leave();
+      await assert.rejects(joined, { code: "not_joined" });
+      await room.join();
+    } else {
+      await joined;
+    }
+    await until("some messages", () => seqs.length > 5);
+    ends.forEach((end) => end());
+    room.leave();
+    assert.ok(seqs.every((seq, index) => index === 0 || seq === seqs[index - 1] + 1), `a gap: ${seqs}`);
+  }
+  writing = false;
+  await written;
+});
+
 test("fifty rooms at once, and over the rate: all are joined and joined again", async (t) => {
   const relay = await Relay.to(hub.port, t);
   const made = client("many", { url: relay.url });

@@ -11,6 +11,7 @@ export class Relay {
     relay.opened = 0;
     relay.refusing = false;
     relay.deaf = false;
+    relay.lump = 0;
     relay.server = createServer((near) => {
       relay.opened += 1;
       if (relay.refusing) return near.destroy();
@@ -24,7 +25,11 @@ export class Relay {
       };
       for (const socket of [near, far]) socket.on("error", end).on("close", end);
       near.on("data", (bytes) => far.write(bytes));
-      far.on("data", (bytes) => relay.deaf || near.write(bytes));
+      // With `lump`, what the hub says comes in lumps, so many ms apart: several frames at once.
+      const gathered = [];
+      const lumps = setInterval(() => gathered.length && near.write(Buffer.concat(gathered.splice(0))), relay.lump || 60_000);
+      near.on("close", () => clearInterval(lumps));
+      far.on("data", (bytes) => relay.deaf || (relay.lump ? gathered.push(bytes) : near.write(bytes)));
     });
     await new Promise((done) => relay.server.listen(0, "127.0.0.1", done));
     relay.url = `http://127.0.0.1:${relay.server.address().port}`;

@@ -14,7 +14,7 @@ const declarations = ts.createSourceFile(
 /** What a room and the hub use of each other, and apps do not. */
 const INTERNAL = {
   Hubbub: ["judge", "joinWanted", "emit"],
-  Room: ["entered", "refused", "down", "take", "emit"],
+  Room: ["awaits", "entering", "entered", "refused", "down", "take", "emit"],
   Timeline: ["emit"],
 };
 

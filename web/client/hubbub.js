@@ -149,6 +149,7 @@ export class Hubbub extends Emitter {
 
   /** Joins these rooms: those with a cursor together, the others one by one. Gives the milliseconds that the hub asks to wait. */
   async #portion(rooms) {
+    const asked = new Map(rooms.map((room) => [room, room.entering()]));
     const known = rooms.filter(({ cursor }) => cursor !== null);
     const named = Object.fromEntries(known.map(({ name, cursor, epoch }) => [name, { after: cursor, epoch }]));
     const resumed = known.length ? this.request({ type: "resume", rooms: named }).then((reply) => reply.rooms) : {};
@@ -165,8 +166,7 @@ export class Hubbub extends Emitter {
     let wait = 0;
     for (const room of rooms) {
       const answer = all.get(room.name);
-      // The socket may have gone meanwhile.
-      if (!answer || !this.#connection.up) continue;
+      if (!answer || !room.awaits(asked.get(room))) continue;
       if (!answer.error) room.entered(answer);
       else {
         const error = answer.error instanceof HubError ? answer.error : new HubError(answer.error);

@@ -16,6 +16,8 @@ export class Room extends Emitter {
   #told = 0;
   #entering = null;
   #caughtUp = 0;
+  /** Frames that came while an answer to a join is awaited: they may be read together with it, and count from its cursor. */
+  #early = null;
   /** The seq of the last event that was received, of the log that `epoch` names; null before the first join. */
   cursor = null;
   epoch = undefined;
@@ -107,10 +109,22 @@ export class Room extends Emitter {
     this.#hub.request({ type: "typing", room: this.name }).catch(() => {});
   }
 
+  /** It is being joined; what is given goes with the answer. */
+  entering() {
+    this.#early = [];
+    return this.#early;
+  }
+
+  /** Whether an answer is to what was asked last: the room may have been left since, or the socket have gone. */
+  awaits(asked) {
+    if (this.#early === asked) return true;
+    // The hub has us in a room where we count no more.
+    if (!this.joined) this.#hub.request({ type: "leave", room: this.name }).catch(() => {});
+    return false;
+  }
+
   /** The answer to a join or a resume. */
   entered({ head, epoch, replay = 0, reset = false }) {
-    // Left while the answer was on its way.
-    if (!this.wanted) return void this.#hub.request({ type: "leave", room: this.name }).catch(() => {});
     const from = this.cursor;
     this.joined = true;
     this.epoch = epoch ?? this.epoch;
@@ -120,11 +134,15 @@ export class Room extends Emitter {
     this.emit("joined", { head, replay, first: from === null });
     this.#entering?.resolve(this);
     this.#entering = null;
+    const early = this.#early ?? [];
+    this.#early = null;
+    early.forEach((frame) => this.take(frame));
     this.#outbox.pump();
   }
 
   /** The hub does not let us in, or no longer. */
   refused(error, told = null) {
+    this.#early = null;
     this.#entering?.reject(error);
     this.#entering = null;
     if (this.wanted) this.#gone(error, told);
@@ -132,6 +150,7 @@ export class Room extends Emitter {
 
   #gone(error, told = null) {
     Object.assign(this, { wanted: false, joined: false, cursor: null, epoch: undefined });
+    this.#early = null;
     this.#entering?.reject(error ?? new HubError({ code: "not_joined", message: "the room was left" }));
     this.#entering = null;
     this.#outbox.end(error ?? new HubError({ code: "not_joined", message: "the room was left" }));
@@ -140,11 +159,13 @@ export class Room extends Emitter {
 
   /** The socket is gone. */
   down() {
+    this.#early = null;
     this.joined = false;
   }
 
   /** A frame about this room came. */
   take(frame) {
+    if (this.#early) return void this.#early.push(frame);
     if (typeof frame.seq === "number" && frame.type !== "read") return this.#numbered(frame);
     if (frame.type === "lagged") {
       if (!frame.reset) return this.emit("lagged");
