@@ -2,13 +2,35 @@
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
+import { after, afterEach, before } from "node:test";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
+import { Hub } from "./hub.js";
 
 export const DESKTOP = { width: 1280, height: 800 };
 export const PHONE = { width: 390, height: 844 };
 /** Lost sockets and refused calls are what the tests are about; the page's faults are others. */
 const EXPECTED = ["WebSocket", "status of 4", "status of 5", "net::ERR"];
+
+/** A hub, which `prepare` may prepare, and a browser for the tests of a file, there once the first test begins. What is wrong on a page fails its test. */
+export function stage(settings, prepare = () => {}) {
+  const on = {};
+  before(async () => {
+    on.hub = await Hub.start(settings);
+    prepare(on.hub);
+    on.browser = await launch();
+  });
+  after(async () => {
+    await on.browser?.close();
+    await on.hub?.stop();
+  });
+  afterEach(async () => {
+    const faults = on.browser.faults.splice(0);
+    await Promise.all(on.browser.contexts().map((context) => context.close()));
+    assert.deepEqual(faults, [], "what the browser's console says of the page");
+  });
+  return on;
+}
 
 export async function launch() {
   const browser = await chromium.launch({
@@ -50,6 +72,12 @@ export async function person(browser, url, name, options) {
   await register(page, name);
   return page;
 }
+
+/** Fast enough for tests that send as fast as they can. */
+export const UNLIMITED = {
+  "limits.commands_per_second": 100_000, "limits.commands_burst": 100_000, "limits.user_commands_per_second": 100_000,
+  "limits.user_commands_burst": 100_000, "limits.frames_per_second": 100_000, "limits.frames_burst": 100_000, "limits.new_rooms_per_hour": 10_000,
+};
 
 /** Someone with a token of the app. */
 export async function withToken(browser, url, token, options) {

@@ -2,33 +2,20 @@
 // admin does, whose effect another person's chat page shows.
 
 import assert from "node:assert/strict";
-import { after, afterEach, before, test } from "node:test";
+import { test } from "node:test";
 import WebSocket from "ws";
 import { Hubbub } from "../../web/client/hubbub.js";
-import { accessible, DESKTOP, enterRoom, launch, live, person, PHONE, say, sees, visit, withToken } from "./browser.js";
+import { accessible, DESKTOP, enterRoom, live, person, PHONE, say, sees, stage, visit, withToken } from "./browser.js";
 import { Hub, token, until } from "./hub.js";
 
 const EVIL = `<img src=x onerror="document.title='owned'">\u202e%_'"`;
-let hub, browser;
-before(async () => {
-  hub = await Hub.start({ "limits.commands_per_second": 1_000, "limits.commands_burst": 1_000, "limits.new_rooms_per_hour": 1_000 });
-  browser = await launch();
-});
-after(async () => {
-  await browser?.close();
-  await hub?.stop();
-});
-afterEach(async () => {
-  const faults = browser.faults.splice(0);
-  await Promise.all(browser.contexts().map((context) => context.close()));
-  assert.deepEqual(faults, [], "what the browser's console says of the page");
-});
+const on = stage({ "limits.commands_per_second": 1_000, "limits.commands_burst": 1_000, "limits.new_rooms_per_hour": 1_000 });
 
 const setUpLink = (of) => until("the set-up link", () => of.said.map((line) => line.match(/http:\/\/\S+#setup=\S+/)?.[0]).find(Boolean));
 const console_ = (page) => page.waitForSelector("#console:visible");
 
 async function open(section = "", options = {}) {
-  const page = await visit(browser, hub.url, { path: "/admin", ...options });
+  const page = await visit(on.browser, on.hub.url, { path: "/admin", ...options });
   await page.click("summary");
   await page.fill("#token", token("root"));
   await page.click("[data-action=use-token]");
@@ -48,8 +35,8 @@ async function confirm(page, fields = {}) {
 }
 
 test("the set-up link makes the first admin, once, and its token stays nowhere", async () => {
-  const link = await setUpLink(hub);
-  const page = await visit(browser, "", { path: link });
+  const link = await setUpLink(on.hub);
+  const page = await visit(on.browser, "", { path: link });
   await page.getByText("Make the first admin").waitFor();
   assert.equal(new URL(page.url()).hash, "");
   assert.equal(await page.evaluate(() => history.length), 2, "about:blank and the console, without the token");
@@ -65,18 +52,18 @@ test("the set-up link makes the first admin, once, and its token stays nowhere",
   await page.click('nav a[href="#record"]');
   await rows(page, "record").getByText("hub:first").first().waitFor();
   // They are signed in on the chat page too.
-  await page.goto(hub.url);
+  await page.goto(on.hub.url);
   await live(page);
-  const second = await visit(browser, "", { path: link });
+  const second = await visit(on.browser, "", { path: link });
   await second.fill("#username", "second");
   await second.fill("#password", "correct horse");
   await second.click("[data-action=sign-in]");
   await second.getByText("This link is used up or too old, or there is an admin already.").waitFor();
-  hub.command("user", "admin", "root");
+  on.hub.command("user", "admin", "root");
 });
 
 test("who is no admin is told so and sees nothing", async () => {
-  const page = await visit(browser, hub.url, { path: "/admin" });
+  const page = await visit(on.browser, on.hub.url, { path: "/admin" });
   assert.ok(await page.locator("[data-action=register]").count() === 0);
   await page.click("summary");
   await page.fill("#token", token("nobody"));
@@ -93,7 +80,7 @@ test("charts and figures follow the traffic; what is busy, refused and full is s
   const path = (name) => page.locator(`[data-chart=${name}] .line`).getAttribute("d");
   await until("a first point", async () => (await path("sessions")) !== "");
   const before = await path("messages_per_s");
-  const clients = Array.from({ length: 12 }, (_, n) => new Hubbub(hub.url, { token: () => token(`chart${n}`), WebSocket }).connect());
+  const clients = Array.from({ length: 12 }, (_, n) => new Hubbub(on.hub.url, { token: () => token(`chart${n}`), WebSocket }).connect());
   t.after(() => clients.forEach((client) => client.close()));
   await Promise.all(clients.map((client) => client.room("charted").join()));
   let sent = 0;
@@ -122,7 +109,7 @@ test("charts and figures follow the traffic; what is busy, refused and full is s
   assert.match(await page.locator("[data-chart=sessions] svg").getAttribute("aria-label"), /^Connections: now \d+; at least \d+, at most \d+/);
   clearInterval(timer);
   clients.forEach((client) => client.close());
-  await until("nobody is connected", async () => (await hub.api("root", "GET", "/api/admin/stats")).sessions.total === 0);
+  await until("nobody is connected", async () => (await on.hub.api("root", "GET", "/api/admin/stats")).sessions.total === 0);
   await until("and the chart says so", async () => (await figure("sessions")) === "0", 20_000);
   // The last hour is the hub's, not the page's: it is there after a reload.
   await page.reload();
@@ -146,7 +133,7 @@ test("a queue that is nearly full and a database that is away raise the alarm", 
 });
 
 async function withConsole(own) {
-  const page = await visit(browser, own.url, { path: "/admin" });
+  const page = await visit(on.browser, own.url, { path: "/admin" });
   await page.click("summary");
   await page.fill("#token", token("root"));
   await page.click("[data-action=use-token]");
@@ -155,13 +142,13 @@ async function withConsole(own) {
 }
 
 test("rooms, users and sessions are found by what one types, and hostile names are text", async (t) => {
-  const evil = new Hubbub(hub.url, { token: () => token("evil-1", { name: EVIL }), WebSocket }).connect();
-  const minji = new Hubbub(hub.url, { token: () => token("minji", { name: "김민지" }), WebSocket }).connect();
+  const evil = new Hubbub(on.hub.url, { token: () => token("evil-1", { name: EVIL }), WebSocket }).connect();
+  const minji = new Hubbub(on.hub.url, { token: () => token("minji", { name: "김민지" }), WebSocket }).connect();
   t.after(() => [evil, minji].forEach((client) => client.close()));
   await evil.room("market").join();
   await minji.room("market").join();
-  await hub.api("root", "POST", "/api/rooms", { name: "korean-room", title: "한국어 방 100%" });
-  await hub.api("root", "POST", "/api/rooms", { name: "plain-room", title: EVIL });
+  await on.hub.api("root", "POST", "/api/rooms", { name: "korean-room", title: "한국어 방 100%" });
+  await on.hub.api("root", "POST", "/api/rooms", { name: "plain-room", title: EVIL });
   for (const [section, finds] of [
     ["sessions", [["민지", 1, "김민지"], ["EVIL-1", 1, EVIL], ["%", 1, EVIL], ["nobody like this", 0]]],
     ["users", [["민지", 1, "김민지"], ["evil-1", 1, EVIL], ["_'\"", 1, EVIL], ["%%", 0]]],
@@ -180,7 +167,7 @@ test("rooms, users and sessions are found by what one types, and hostile names a
     assert.ok(!(await page.title()).includes("owned"));
   }
   // More than a page.
-  await Promise.all(Array.from({ length: 70 }, (_, n) => hub.api("root", "POST", "/api/rooms", { name: `many-${n}` })));
+  await Promise.all(Array.from({ length: 70 }, (_, n) => on.hub.api("root", "POST", "/api/rooms", { name: `many-${n}` })));
   const page = await open("rooms");
   await search(page, "rooms", "many-");
   await until("a page of those", async () => (await rows(page, "rooms").filter({ hasText: "many-" }).count()) === 50);
@@ -189,8 +176,8 @@ test("rooms, users and sessions are found by what one types, and hostile names a
 });
 
 test("close, disable, enable, revoke, ban: done here, felt there", async () => {
-  await hub.api("root", "POST", "/api/rooms", { name: "court" });
-  const accused = await withToken(browser, hub.url, token("accused"));
+  await on.hub.api("root", "POST", "/api/rooms", { name: "court" });
+  const accused = await withToken(on.browser, on.hub.url, token("accused"));
   await enterRoom(accused, "court");
   const page = await open("sessions");
   await search(page, "sessions", "accused");
@@ -233,11 +220,11 @@ test("close, disable, enable, revoke, ban: done here, felt there", async () => {
   await page.click("#act [data-action=do]");
   await page.getByText("accused is banned from court.").waitFor();
   await accused.getByText("You were banned from court: disorder").waitFor();
-  const { bans } = await hub.api("root", "GET", "/api/rooms/court/bans");
+  const { bans } = await on.hub.api("root", "GET", "/api/rooms/court/bans");
   assert.deepEqual(bans.map(({ user_id, until: end }) => [user_id, end]), [["accused", "2031-01-01T03:00:00.000Z"]], "noon in Seoul");
   await rows(page, "rooms").getByRole("button", { name: "Lift a ban" }).click();
   await confirm(page, { user: "accused" });
-  assert.deepEqual((await hub.api("root", "GET", "/api/rooms/court/bans")).bans, []);
+  assert.deepEqual((await on.hub.api("root", "GET", "/api/rooms/court/bans")).bans, []);
 
   await page.click('nav a[href="#users"]');
   await search(page, "users", "accused");
@@ -273,7 +260,7 @@ test("a hub that is gone: said, with what was known left on the screen; then on 
 });
 
 test("Korean: every word; keyboard: each section and an act; axe-core: nothing serious", async () => {
-  const talker = await person(browser, hub.url, "talker");
+  const talker = await person(on.browser, on.hub.url, "talker");
   await enterRoom(talker, "plaza");
   await say(talker, "hello");
   await sees(talker, "hello");
