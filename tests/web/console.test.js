@@ -223,7 +223,8 @@ test("close, disable, enable, revoke, ban: done here, felt there", async () => {
   const { bans } = await on.hub.api("root", "GET", "/api/rooms/court/bans");
   assert.deepEqual(bans.map(({ user_id, until: end }) => [user_id, end]), [["accused", "2031-01-01T03:00:00.000Z"]], "noon in Seoul");
   await rows(page, "rooms").getByRole("button", { name: "Lift a ban" }).click();
-  await confirm(page, { user: "accused" });
+  await page.locator("#act-banned option", { hasText: "accused · accused · disorder" }).waitFor({ state: "attached" });
+  await confirm(page);
   assert.deepEqual((await on.hub.api("root", "GET", "/api/rooms/court/bans")).bans, []);
 
   await page.click('nav a[href="#users"]');

@@ -1,8 +1,8 @@
 // Owns what an admin can do to somebody: each act is asked about first, in a dialog that says what it will do, and its outcome is said.
 
 import { path } from "../client/hubbub.js";
-import { action, busy, byId, notice, say, show } from "../shared/dom.js";
-import { errorText, t } from "../shared/language.js";
+import { action, busy, byId, el, notice, say, show } from "../shared/dom.js";
+import { errorText, t, visible } from "../shared/language.js";
 
 /** What each act calls: method, path, body. `subject` is whom or what it is about, `given` what was filled in. */
 const ACTS = {
@@ -11,7 +11,7 @@ const ACTS = {
   enable: { fields: [], call: ({ user_id }) => ["POST", path("admin", "users", user_id, "enable"), {}] },
   revoke: { fields: [], call: ({ user_id }) => ["POST", path("admin", "users", user_id, "revoke"), {}] },
   ban: { fields: ["user", "reason", "until"], call: ({ name }, { user, reason, until }) => ["PUT", path("rooms", name, "bans", user), { reason, until }] },
-  unban: { fields: ["user"], call: ({ name }, { user }) => ["DELETE", path("rooms", name, "bans", user)] },
+  unban: { fields: ["banned"], call: ({ name }, { banned }) => ["DELETE", path("rooms", name, "bans", banned)] },
 };
 
 export class Acts {
@@ -45,12 +45,26 @@ export class Acts {
     button.textContent = t(`act-${kind}`);
     button.className = kind === "enable" || kind === "unban" ? "primary" : "danger";
     this.#dialog.showModal();
+    if (kind === "unban") this.#listBans(subject);
+  }
+
+  /** Who is banned from a room, to choose from. */
+  #listBans({ name }) {
+    const list = this.#form.elements.banned;
+    list.replaceChildren();
+    return busy(this.#form, async () => {
+      const { bans } = await this.#hub.call("GET", path("rooms", name, "bans"), { query: { limit: 100 } });
+      list.replaceChildren(...bans.map(({ user_id, user, reason }) =>
+        el("option", { value: user_id }, [visible(user, user_id), user_id, reason].filter(Boolean).join(" · "))));
+      say(this.#error, bans.length ? "" : t("no-bans"));
+    }, (error) => say(this.#error, errorText(error)));
   }
 
   #carryOut() {
     const { kind, subject, name } = this.#act;
     const given = Object.fromEntries(ACTS[kind].fields.map((field) => [field, this.#form.elements[field].value.trim() || undefined]));
     if (ACTS[kind].fields.includes("user") && !given.user) return say(this.#error, t("no-user"));
+    if (kind === "unban" && !given.banned) return say(this.#error, t("no-bans"));
     if (given.until) given.until = new Date(given.until).toISOString();
     say(this.#error, "");
     return busy(this.#form, async () => {
@@ -58,7 +72,7 @@ export class Acts {
       const answer = await this.#hub.call(method, address, { body });
       this.#dialog.close();
       // A session of another node is closed there, within a second or two.
-      notice(t(kind === "close" && !answer.closed ? "did-ask-to-close" : `did-${kind}`, given.user ?? name, name));
+      notice(t(kind === "close" && !answer.closed ? "did-ask-to-close" : `did-${kind}`, given.user ?? given.banned ?? name, name));
       this.#done();
     }, (error) => say(this.#error, errorText(error)));
   }

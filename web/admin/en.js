@@ -43,6 +43,7 @@ export const texts = {
   "ask-revoke": (name) => `All tokens that ${name} has now count no more, on every device. New ones do.`,
   "ask-ban": (name) => `Somebody is put out of ${name} and can neither read nor write there.`,
   "ask-unban": (name) => `Somebody may join ${name} again.`,
+  "no-bans": "Nobody is banned from it.",
   "no-user": "Please enter a user’s id.",
   "did-close": (name) => `The connection of ${name} is closed.`,
   "did-ask-to-close": (name) => `The connection of ${name} is on another node, which closes it now.`,

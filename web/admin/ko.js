@@ -13,7 +13,7 @@ export const texts = {
   "search-sessions": "세션 검색", "search-sessions-hint": "사용자, ID 또는 세션", "search-users": "사용자 검색", "search-users-hint": "이름 또는 ID",
   role: "역할", "first-seen": "처음 본 때", "search-rooms": "대화방 검색", "search-rooms-hint": "제목 또는 이름", room: "대화방", kind: "종류",
   messages: "메시지", members: "멤버", last: "마지막 메시지", at: "시각", actor: "누가", action: "무엇을", about: "누구에게, 어디서", detail: "상세",
-  "user-id": "사용자 ID", reason: "사유(선택)", until: "기한(선택, 없으면 무기한)", cancel: "취소",
+  "user-id": "사용자 ID", banned: "차단된 사용자", reason: "사유(선택)", until: "기한(선택, 없으면 무기한)", cancel: "취소",
   // Not in the HTML.
   loading: "불러오는 중…", today: "오늘", wrong: "문제가 발생했습니다.", now: "지금",
   "no-username": "사용자 이름을 입력하세요.", "no-password": "비밀번호를 입력하세요.",
@@ -56,6 +56,7 @@ export const texts = {
   "ask-revoke": (name) => `${name} 님이 지금 가진 모든 토큰이 모든 기기에서 무효가 됩니다. 새 토큰은 유효합니다.`,
   "ask-ban": (name) => `사용자를 ${name} 방에서 내보내며, 그곳에서 읽거나 쓸 수 없게 합니다.`,
   "ask-unban": (name) => `사용자가 ${name} 방에 다시 들어올 수 있습니다.`,
+  "no-bans": "차단된 사용자가 없습니다.",
   "no-user": "사용자 ID를 입력하세요.",
   "did-close": (name) => `${name} 님의 연결을 닫았습니다.`,
   "did-ask-to-close": (name) => `${name} 님의 연결은 다른 노드에 있으며, 지금 닫힙니다.`,
