@@ -13,7 +13,7 @@ const declarations = ts.createSourceFile(
   "hubbub.d.ts", readFileSync(here("../../web/client/hubbub.d.ts"), "utf8"), ts.ScriptTarget.ES2022, true);
 /** What a room and the hub use of each other, and apps do not. */
 const INTERNAL = {
-  Hubbub: ["judge", "joinWanted", "emit"],
+  Hubbub: ["judge", "joinWanted", "send", "emit"],
   Room: ["awaits", "entering", "entered", "refused", "down", "take", "emit"],
   Timeline: ["emit"],
 };

@@ -5,7 +5,7 @@ import { path } from "../client/hubbub.js";
 import { action, byId, el, say, show } from "../shared/dom.js";
 import { enter, takeCredentials } from "../shared/entrance.js";
 import { errorText, fullTimeText, language, languageButton, recentText, speak, t, visible } from "../shared/language.js";
-import { accounts, end, newHub } from "../shared/session.js";
+import { accounts, end, newHub, present } from "../shared/session.js";
 import { Acts } from "./acts.js";
 import { count, duration } from "./numbers.js";
 import { Overview } from "./overview.js";
@@ -21,8 +21,9 @@ for (const button of document.querySelectorAll('[data-action="sign-out"]')) butt
 const setup = location.hash.match(/^#setup=(.+)$/)?.[1];
 // The token is good for whoever has it: it stays neither in the address nor in the browser's history.
 if (setup !== undefined) history.replaceState(null, "", location.pathname);
-if (setup === undefined) enter(look);
-else setUp(setup);
+if (setup !== undefined) setUp(setup);
+else if (present()) look();
+else enter(look);
 
 /** The first admin: a name and a password, and the console is theirs. */
 function setUp(token) {

@@ -2,26 +2,25 @@
 // browser's Back works.
 
 import { action, busy, byId, notice, say, show } from "../shared/dom.js";
-import { enter } from "../shared/entrance.js";
 import { errorText, language, languageButton, speak, t, visible } from "../shared/language.js";
-import { end, newHub } from "../shared/session.js";
+import { end, newHub, present, takeNote } from "../shared/session.js";
 import { showState } from "./banner.js";
 import { Composer } from "./composer.js";
-import { Details } from "./details.js";
-import { Browse, NewRoom } from "./dialogs.js";
+import { Drafts } from "./drafts.js";
 import { Head } from "./head.js";
 import { History } from "./history.js";
+import { Outgoing } from "./outgoing.js";
 import { Reads } from "./reads.js";
 import { Rooms } from "./rooms.js";
 import { Sidebar } from "./sidebar.js";
-import { keepUnsent } from "./unsent.js";
 
 const { texts } = await import(`./${language}.js`);
 speak(texts);
 languageButton(action("language"));
 action("sign-out").addEventListener("click", () => end());
 show(byId("welcome"), false);
-enter(chat);
+if (present()) chat(takeNote());
+else (await import("../shared/entrance.js")).enter(chat);
 
 function chat(note) {
   const hub = newHub();
@@ -30,16 +29,20 @@ function chat(note) {
   const reads = new Reads(rooms, () => history.newestInView);
   history.onSeen(() => reads.look());
   new Sidebar(rooms);
-  new NewRoom(rooms, go);
-  new Browse(rooms, go);
-  new Details(rooms, new Head(rooms));
-  new Composer(rooms, ({ room }, text) => {
+  const head = new Head(rooms);
+  onFirstUse("new-room", async () => new (await import("./dialogs.js")).NewRoom(rooms, go));
+  onFirstUse("browse", async () => new (await import("./dialogs.js")).Browse(rooms, go));
+  onFirstUse("details", async () => new (await import("./details.js")).Details(rooms, head));
+  const drafts = new Drafts(hub);
+  const outgoing = new Outgoing(rooms, drafts);
+  new Composer(rooms, drafts, (entry, text) => {
     history.toNewest();
-    room.send(text).catch(() => {}); // What became of it is shown with the message.
+    outgoing.send(entry, text);
   });
 
   rooms.on("gone", ({ entry, wasOpen, how }) => {
-    if (wasOpen && !entry.leaving) notice(t(how.banned ? "banned" : "no-longer", entry.title, how.reason));
+    const told = t(how.error?.code === "banned" ? "banned" : "no-longer", entry.title, how.reason);
+    if (!entry.leaving && (wasOpen || how.unsent.length)) notice(how.unsent.length ? `${told} ${t("kept-as-draft")}` : told);
     if (nameInAddress() === entry.name) window.history.replaceState(null, "", "/");
     route(rooms);
   });
@@ -49,11 +52,6 @@ function chat(note) {
   for (const button of document.querySelectorAll('[data-action="back"]')) button.addEventListener("click", () => go(null));
   action("open-room").addEventListener("click", () => enterRoom(rooms));
 
-  const loaded = rooms.on("list", () => {
-    if (!rooms.loaded) return;
-    loaded();
-    keepUnsent(rooms);
-  });
   hub.on("hello", ({ user, user_id }) => say(byId("who"), visible(user, user_id)));
   showState(hub, () => end(t("session-ended")));
   show(byId("chat"));
@@ -62,6 +60,19 @@ function chat(note) {
   if (note) notice(note);
   route(rooms);
   hub.connect();
+}
+
+/** A dialog is loaded when its button is used first. */
+function onFirstUse(name, load) {
+  let dialog = null;
+  action(name).addEventListener("click", async () => {
+    try {
+      dialog ??= await load();
+      dialog.start();
+    } catch {
+      notice(errorText({ code: "network" }));
+    }
+  });
 }
 
 function go(name) {

@@ -1,27 +1,27 @@
-// Owns the box where a message is written: Enter sends, drafts by room, growing with the text, the length limit.
+// Owns the box where a message is written: Enter sends, it grows with the text, the length limit, the open room's draft.
 
 import { byId, say } from "../shared/dom.js";
 import { t } from "../shared/language.js";
-import { tab } from "../shared/session.js";
 
 const WARN_BELOW = 200;
-const DRAFT = "hubbub.draft ";
 
 export class Composer {
   #rooms;
   #box = byId("composer");
   #entry = null;
+  #drafts;
   #send;
 
   /** `send(entry, text)` takes a message. */
-  constructor(rooms, send) {
+  constructor(rooms, drafts, send) {
     this.#rooms = rooms;
+    this.#drafts = drafts;
     this.#send = send;
+    drafts.on("given-back", (name) => name === this.#entry?.name && this.#change());
     rooms.on("open", () => this.#change());
     this.#box.addEventListener("input", () => {
       this.#fit();
-      // Kept for this tab: a page that is loaded anew, by whatever, loses no text.
-      tab(DRAFT + this.#entry.name, this.#box.value || null);
+      drafts.set(this.#entry.name, this.#box.value);
       if (this.#box.value.trim()) this.#entry.room.typing();
     });
     this.#box.addEventListener("keydown", (event) => {
@@ -38,7 +38,7 @@ export class Composer {
 
   #change() {
     this.#entry = this.#rooms.open;
-    this.#box.value = this.#entry ? tab(DRAFT + this.#entry.name) ?? "" : "";
+    this.#box.value = this.#entry ? this.#drafts.of(this.#entry.name) : "";
     this.#fit();
   }
 
@@ -59,7 +59,7 @@ export class Composer {
     const text = this.#box.value;
     if (text.trim() !== "" && this.#left >= 0 && this.#entry) {
       this.#box.value = "";
-      tab(DRAFT + this.#entry.name, null);
+      this.#drafts.set(this.#entry.name, "");
       this.#fit();
       this.#send(this.#entry, text);
     }

@@ -1,6 +1,6 @@
 // Owns the dialog about the open room: its title, its members, adding and removing them, leaving.
 
-import { action, byId, el, keyed, notice, say, show } from "../shared/dom.js";
+import { byId, el, keyed, notice, say, show } from "../shared/dom.js";
 import { t, visible } from "../shared/language.js";
 import { Dialog } from "./dialogs.js";
 
@@ -15,7 +15,6 @@ export class Details extends Dialog {
     super("details");
     this.#rooms = rooms;
     this.#head = head;
-    action("details").addEventListener("click", () => this.#start());
     this.action("more-members").addEventListener("click", () => this.run(() => this.#more()));
     this.action("leave").addEventListener("click", () => this.#leave());
     byId("rename").addEventListener("submit", (event) => this.#rename(event));
@@ -24,7 +23,7 @@ export class Details extends Dialog {
     rooms.on("open", () => this.close());
   }
 
-  #start() {
+  start() {
     this.#entry = this.#rooms.open;
     this.#leaving(false);
     byId("rename-title").value = this.#entry.title;

@@ -36,10 +36,6 @@ export class NewRoom extends Dialog {
   constructor(rooms, go) {
     super("new-room");
     const form = this.root.querySelector("form");
-    action("new-room").addEventListener("click", () => {
-      form.reset();
-      this.open();
-    });
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       const { name, title, private: isPrivate } = form.elements;
@@ -52,6 +48,11 @@ export class NewRoom extends Dialog {
       });
     });
   }
+
+  start() {
+    this.root.querySelector("form").reset();
+    this.open();
+  }
 }
 
 export class Browse extends Dialog {
@@ -63,13 +64,14 @@ export class Browse extends Dialog {
     super("browse");
     this.#rooms = rooms;
     this.#go = go;
-    action("browse").addEventListener("click", () => {
-      this.#found = [];
-      this.#draw(false, t("loading"));
-      this.open();
-      this.#more();
-    });
     this.action("more-rooms").addEventListener("click", () => this.#more());
+  }
+
+  start() {
+    this.#found = [];
+    this.#draw(false, t("loading"));
+    this.open();
+    this.#more();
   }
 
   #more() {

@@ -41,6 +41,8 @@ export const texts = {
   left: (room) => `You have left ${room}.`,
   "no-longer": (room) => `You are no longer in ${room}.`,
   banned: (room, why) => `You were banned from ${room}${why ? `: ${why}` : "."}`,
+  "kept-as-draft": "What was not sent is kept as a draft there.",
+  "given-back": (room, why) => `Not sent to ${room}: ${why} It is a draft there again.`,
   connecting: "Connecting…",
   "catching-up": "Catching up on what you missed…",
   live: "Connected again.",

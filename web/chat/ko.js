@@ -52,6 +52,8 @@ export const texts = {
   left: (room) => `${room} 방에서 나왔습니다.`,
   "no-longer": (room) => `더 이상 ${room} 방에 있지 않습니다.`,
   banned: (room, why) => `${room} 방에서 차단되었습니다${why ? `: ${why}` : "."}`,
+  "kept-as-draft": "보내지 못한 내용은 그 방의 초안으로 보관했습니다.",
+  "given-back": (room, why) => `${room}(으)로 보내지 못했습니다: ${why} 초안으로 되돌렸습니다.`,
   connecting: "연결하는 중…",
   "catching-up": "놓친 메시지를 받는 중…",
   live: "다시 연결되었습니다.",

@@ -19,11 +19,12 @@ class Entry {
   readSeq = 0;
   last = null;
   leaving = false;
+  /** Whether the list, which had it, has it no more: it goes once the hub has let us in again, or not. */
+  missing = false;
   /** Only while the room is open. */
   timeline = null;
   /** Who is typing: user_id to {user, until}. */
   typists = new Map();
-  draft = "";
 
   constructor(room) {
     this.room = room;
@@ -67,6 +68,8 @@ class Entry {
 export class Rooms extends Emitter {
   #byName = new Map();
   #again = null;
+  /** Left since the list was asked for. */
+  #dropped = new Set();
   #loading = null;
   #stale = false;
   hub;
@@ -120,18 +123,22 @@ export class Rooms extends Emitter {
     // A room that is entered while the list is on its way is not missing from it.
     const before = this.all.filter(({ role }) => role);
     const named = new Set();
+    this.#dropped.clear();
     try {
       for (let answer = { more: true }, after; answer.more && named.size < MOST_ROOMS; ) {
         answer = await this.hub.call("GET", path("me", "rooms"), { query: { after, limit: PAGE } });
         for (const about of answer.rooms) {
           named.add((after = about.name));
+          // The list may be older than a departure.
+          if (this.#dropped.has(after)) continue;
           const entry = this.#entry(after);
           entry.describe(about);
+          entry.missing = false;
           entry.room.join({ after: about.head, epoch: about.epoch }).catch(() => {});
         }
         if (!answer.rooms.length) break;
       }
-      if (named.size < MOST_ROOMS) before.filter(({ name }) => !named.has(name)).forEach(({ room }) => room.leave());
+      if (named.size < MOST_ROOMS) before.filter(({ name }) => !named.has(name)).forEach((entry) => this.#missing(entry));
       this.loaded = true;
       this.failed = false;
     } catch {
@@ -140,6 +147,12 @@ export class Rooms extends Emitter {
     }
     this.emit("list");
     this.emit("room");
+  }
+
+  /** Why one is out of it, a ban perhaps, the answer to joining it again tells. */
+  #missing(entry) {
+    entry.missing = true;
+    if (entry.room.joined) entry.room.leave();
   }
 
   #entry(name) {
@@ -166,7 +179,10 @@ export class Rooms extends Emitter {
       }),
       room.on("outbox", () => this.emit("outbox")),
       room.on("sent", () => this.#settle(entry)),
-      room.on("joined", () => entry === this.open && this.emit("room")),
+      room.on("joined", () => {
+        if (entry.missing) room.leave();
+        else if (entry === this.open) this.emit("room");
+      }),
       room.on("left", (how) => {
         ends.forEach((end) => end());
         this.#drop(entry, how);
@@ -262,6 +278,7 @@ export class Rooms extends Emitter {
 
   #drop(entry, how) {
     this.#byName.delete(entry.name);
+    this.#dropped.add(entry.name);
     const wasOpen = this.open === entry;
     if (wasOpen) this.show(null);
     this.emit("gone", { entry, wasOpen, how });

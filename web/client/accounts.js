@@ -65,7 +65,7 @@ export class Accounts {
   /** Forgets the tokens; what another tab has signed in with since is not ours to forget. */
   signOut() {
     if (this.kept === this.#refresh) this.#keep(null);
-    this.#refresh = this.#access = null;
+    this.#refresh = this.#access = this.#renewing = null;
   }
 
   /** An access token; `renew` where the one at hand was refused or has ended. */
@@ -73,23 +73,32 @@ export class Accounts {
     if (!this.#refresh) throw new SignedOut();
     if (renew || !this.#access || Date.now() > this.#until) {
       // One renewal at a time, however many ask for it.
-      this.#renewing ??= this.#renew().finally(() => (this.#renewing = null));
-      await this.#renewing;
+      const renewing = (this.#renewing ??= this.#renew(this.#refresh));
+      try {
+        await renewing;
+      } finally {
+        if (this.#renewing === renewing) this.#renewing = null;
+      }
     }
+    if (!this.#access) throw new SignedOut();
     return this.#access;
   };
 
   async #enter(path, body) {
     const { access, refresh } = await this.#post(path, body);
+    this.#renewing = null;
     this.#hold(access);
     this.#refresh = refresh;
     this.#keep(refresh);
   }
 
-  async #renew() {
+  /** Renews; where somebody else has signed in meanwhile, what comes of it is nobody's. */
+  async #renew(refresh) {
     try {
-      this.#hold((await this.#post("/api/token/refresh", { refresh: this.#refresh })).access);
+      const { access } = await this.#post("/api/token/refresh", { refresh });
+      if (refresh === this.#refresh) this.#hold(access);
     } catch (error) {
+      if (refresh !== this.#refresh) return;
       if (error instanceof HubError && (error.status === 401 || error.status === 400)) throw new SignedOut();
       throw error;
     }

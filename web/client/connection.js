@@ -12,14 +12,20 @@ const REPLY_MS = 20_000;
 const SILENCE_MS = 60_000;
 const SETTLED_MS = 5_000;
 
+/** Waits, but keeps no process of Node's alive that has nothing else to do. */
+export const pause = (ms) => new Promise((done) => setTimeout(done, ms)?.unref?.());
+
 /** A wait that doubles with each try, with jitter: many clients that lost one hub must not come back at once. */
 export const backoff = (tried) => Math.min(MOST_MS, FIRST_MS * 2 ** Math.min(tried, 10)) * (0.25 + 0.75 * Math.random());
 
-/** What an app's function promised, unless it takes too long. */
-function inTime(promised) {
-  let timer;
-  const late = new Promise((_, reject) => (timer = setTimeout(() => reject(new Error("no token in time")), TOKEN_MS)));
-  return Promise.race([promised, late]).finally(() => clearTimeout(timer));
+/** The token that an app's function promised: an error where there is none, or where it takes too long. */
+export async function inTime(promised) {
+  const late = pause(TOKEN_MS).then(() => {
+    throw new HubError({ code: "timeout", message: "no token in time", retryable: true });
+  });
+  const token = await Promise.race([promised, late]);
+  if (!token) throw new SignedOut();
+  return token;
 }
 
 /** docs/protocol.md: 45xx and some of RFC 6455 say that coming back would not help. */
@@ -88,9 +94,14 @@ export class Connection extends Emitter {
     if (!this.up) return Promise.reject(new ConnectionLost());
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {
+      const text = JSON.stringify({ ...command, id });
+      // The hub would close the socket for good.
+      if (new TextEncoder().encode(text).length > this.hello.limits.frame_bytes) {
+        throw new HubError({ code: "too_long", message: "this is longer than a frame may be" });
+      }
       const timer = setTimeout(() => this.#lost(this.#socket, 1006), REPLY_MS);
       this.#waiting.set(id, { resolve, reject, timer });
-      this.#socket.send(JSON.stringify({ ...command, id }));
+      this.#socket.send(text);
     });
   }
 
@@ -107,17 +118,23 @@ export class Connection extends Emitter {
     let token;
     try {
       token = await inTime(this.#token({ renew: this.#renew }));
-      if (!token) throw new SignedOut();
     } catch (error) {
       if (opening !== this.#opening) return;
       if (error instanceof SignedOut) this.stop({ name: "closed", code: 4500, reason: "signed_out" });
-      else this.#comeBack(error?.retryAfterMs);
+      else this.#comeBack({ afterMs: error?.retryAfterMs });
       return;
     }
     if (opening !== this.#opening) return;
     this.#renew = false;
     this.#bye = null;
-    const socket = new this.#WebSocket(this.#address, "hubbub.v1");
+    let socket;
+    try {
+      socket = new this.#WebSocket(this.#address, "hubbub.v1");
+    } catch (error) {
+      // None in this Node, or one that the browser forbids (from an https page to ws:).
+      this.stop({ name: "closed", code: 1006, reason: error.message });
+      return;
+    }
     this.#socket = socket;
     this.#heard = Date.now();
     const slow = setTimeout(() => this.#lost(socket, 1006), HELLO_MS);
@@ -146,6 +163,8 @@ export class Connection extends Emitter {
       else waiting.resolve(frame);
     } else if (frame.type === "hello") {
       clearTimeout(slow);
+      // What waits to be sent is somebody else's.
+      if (this.hello && this.hello.user_id !== frame.user_id) return this.stop({ name: "closed", code: 4500, reason: "user_changed" });
       this.hello = frame;
       this.#since = Date.now();
       this.#refused = false;
@@ -182,11 +201,11 @@ export class Connection extends Emitter {
       // A token's end is no failure: get another and go on. One refused at once may only have ended while we slept.
       this.#refused = code === 4500;
       this.#renew = true;
-      this.#comeBack(settled ? 1 + Math.random() * 300 : 0);
+      this.#comeBack({ afterMs: settled ? 1 + Math.random() * 300 : 0 });
     } else if (final) {
       this.stop({ name: "closed", code, reason: this.#bye?.reason || reason });
     } else {
-      this.#comeBack(this.#bye?.after_ms);
+      this.#comeBack({ afterMs: this.#bye?.after_ms, asked: Boolean(this.#bye?.after_ms) });
     }
   }
 
@@ -205,13 +224,13 @@ export class Connection extends Emitter {
     if (socket) this.emit("down");
   }
 
-  /** Opens again: after as long as the hub asked for, else after a while that grows. */
-  #comeBack(afterMs) {
+  /** Opens again: after as long as is said (`asked`, where the hub says it), else after a while that grows. */
+  #comeBack({ afterMs, asked = false }) {
     const wait = afterMs || backoff(this.#attempt);
     this.#attempt += 1;
     clearTimeout(this.#retry);
     this.#retry = setTimeout(() => this.#open(), wait);
-    this.#enter({ name: "offline", retryAt: Date.now() + wait, asked: Boolean(afterMs) });
+    this.#enter({ name: "offline", retryAt: Date.now() + wait, asked });
   }
 
   /** The hub pings every 25 s; a minute of silence means that nobody is there. */

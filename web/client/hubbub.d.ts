@@ -65,7 +65,7 @@ export type State =
   | { name: "connecting" | "catching_up" | "live" }
   /** Tries again at `retryAt` (milliseconds since 1970); `asked` where the hub asked for that wait. */
   | { name: "offline"; retryAt?: number; asked?: boolean }
-  /** Does not come back by itself. `code` is a close code; `reason` its name, or "signed_out". */
+  /** Does not come back by itself. `code` is a close code; `reason` its name, or "signed_out", or "user_changed". */
   | { name: "closed"; code: number; reason: string };
 
 export interface Hello {
@@ -145,7 +145,7 @@ export interface RoomEvents {
   /** The hub can't go on from `after` (the cursor there was): load the history again. Events go on after `head`. */
   reset: { head: number; epoch: string; after: number };
   /** Left by oneself (`error` is null), refused, or taken out. */
-  left: { error: HubError | null; banned?: boolean; until?: string | null; reason?: string | null };
+  left: { error: HubError | null; /** What was not sent, and is not any more. */ unsent: readonly Pending[]; banned?: boolean; until?: string | null; reason?: string | null };
   outbox: readonly Pending[];
   /** One's own message was stored; its event may come before or after. */
   sent: { room: string; seq: number; timestamp: string; message: string; data?: unknown; client_id: string };
@@ -175,7 +175,7 @@ export class Room extends Emitter<RoomEvents> {
   leave(): void;
   /** Resolves when stored. A lost connection, a full queue, a database that is away: it is sent again, and never twice. */
   send(message: string, options?: { data?: unknown; clientId?: string }): Promise<Stored>;
-  /** Sends a failed message again, or gives it up. */
+  /** Sends a failed message again, or gives one up. */
   retry(clientId: string): void;
   discard(clientId: string): void;
   history(range?: { before?: number; after?: number; around?: number; limit?: number }): Promise<Page>;

@@ -1,10 +1,11 @@
 // Owns the client as apps see it: one connection, the rooms on it, and calls of the API as the user. After each reconnect every
 // wanted room is joined from its cursor, in portions that the hub's rate allows. Everything that people import is exported here.
 
-import { Connection, backoff } from "./connection.js";
+import { Connection, backoff, inTime, pause } from "./connection.js";
 import { Emitter } from "./emitter.js";
 import { ConnectionLost, HubError, SignedOut } from "./errors.js";
-import { call, path, sleep } from "./http.js";
+import { call, path } from "./http.js";
+import { Pace } from "./pace.js";
 import { Room } from "./room.js";
 
 export { Accounts } from "./accounts.js";
@@ -24,6 +25,7 @@ export class Hubbub extends Emitter {
   #rooms = new Map();
   #joining = false;
   #sockets = 0;
+  #pace = new Pace(() => this.limits?.commands_per_second ?? 20);
   /** The room that is joined first after a reconnect. */
   focus = null;
   /** {name: "connecting" | "catching_up" | "live" | "offline" | "closed", retryAt?, code?, reason?} */
@@ -81,6 +83,11 @@ export class Hubbub extends Emitter {
     return this.#rooms.get(name);
   }
 
+  /** Sends a room's message, at the pace of all. */
+  send(command) {
+    return this.#pace.run(() => this.request(command));
+  }
+
   /** Sends a command of docs/protocol.md and gives its reply. */
   request(command) {
     return this.#connection.request(command);
@@ -89,8 +96,7 @@ export class Hubbub extends Emitter {
   /** A call of the HTTP API as the user; a token that is refused is renewed once. */
   async call(method, address, { query, body } = {}) {
     const once = async (renew) => {
-      const token = await this.#token({ renew });
-      if (!token) throw new SignedOut();
+      const token = await inTime(this.#token({ renew }));
       return call(method, this.#address + address, { query, body, token, fetch: this.#fetch });
     };
     try {
@@ -108,7 +114,7 @@ export class Hubbub extends Emitter {
   judge() {
     let state = this.#connection.state;
     if (state.name === "up") state = { name: [...this.#rooms.values()].some((room) => room.catchingUp) ? "catching_up" : "live" };
-    if (state.name === this.state.name && state.name !== "offline") return;
+    if (state.name === this.state.name && state.code === this.state.code && state.name !== "offline") return;
     this.state = state;
     this.emit("state", state);
   }
@@ -135,7 +141,7 @@ export class Hubbub extends Emitter {
         if (error instanceof ConnectionLost) break;
         wait = error.retryAfterMs || backoff(tried++);
       }
-      if (wait) await sleep(wait);
+      if (wait) await pause(wait);
     }
     this.#joining = false;
     this.judge();
@@ -152,17 +158,26 @@ export class Hubbub extends Emitter {
     const asked = new Map(rooms.map((room) => [room, room.entering()]));
     const known = rooms.filter(({ cursor }) => cursor !== null);
     const named = Object.fromEntries(known.map(({ name, cursor, epoch }) => [name, { after: cursor, epoch }]));
-    const resumed = known.length ? this.request({ type: "resume", rooms: named }).then((reply) => reply.rooms) : {};
-    const joins = rooms.filter(({ cursor }) => cursor === null).map(async ({ name }) => {
+    const one = async ({ name, cursor, epoch }) => {
       try {
-        return [name, await this.request({ type: "join", room: name })];
+        return [name, await this.request({ type: "join", room: name, ...(cursor === null ? {} : { after: cursor, epoch }) })];
       } catch (error) {
         if (!(error instanceof HubError)) throw error;
         return [name, { error }];
       }
-    });
-    const [answers, joined] = await Promise.all([resumed, Promise.all(joins)]);
-    const all = new Map([...Object.entries(answers), ...joined]);
+    };
+    const together = async () => {
+      if (!known.length) return [];
+      try {
+        return Object.entries((await this.request({ type: "resume", rooms: named })).rooms);
+      } catch (error) {
+        // One of them is refused, and all with it: alone, each gets its own answer.
+        if (!(error instanceof HubError) || error.retryable) throw error;
+        return Promise.all(known.map(one));
+      }
+    };
+    const fresh = rooms.filter(({ cursor }) => cursor === null).map(one);
+    const all = new Map((await Promise.all([together(), Promise.all(fresh)])).flat());
     let wait = 0;
     for (const room of rooms) {
       const answer = all.get(room.name);

@@ -1,37 +1,33 @@
 // Owns the messages of one room that were sent here and are not known to be stored: in order, each under one client_id for as
 // long as its fate is unknown, sent again after a lost connection. Bounded by MOST.
 
-import { backoff } from "./connection.js";
-import { HubError } from "./errors.js";
-import { sleep } from "./http.js";
+import { backoff, pause } from "./connection.js";
+import { ConnectionLost, HubError } from "./errors.js";
 
 const MOST = 1_000;
 
-/** A random UUID; pages of other hosts than localhost that came by plain http have no crypto.randomUUID. */
-export function uuid() {
-  if (crypto.randomUUID) return crypto.randomUUID();
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  bytes[6] = (bytes[6] & 0x0f) | 0x40;
-  bytes[8] = (bytes[8] & 0x3f) | 0x80;
-  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
-}
+/** 128 random bits; crypto.randomUUID is not there on pages that came by plain http from other hosts than localhost. */
+const randomId = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 
 export class Outbox {
+  #isOpen;
   #deliver;
   #changed;
   #pumping = false;
+  /** The one that is on its way: what becomes of it only its reply says. */
+  #inFlight = null;
   /** Oldest first: {clientId, message, data, since, state: "sending" | "failed", error: what went wrong last}. */
   entries = [];
 
-  /** `deliver(command)` sends one and gives its ok, or throws; null where there is no way at present. `changed()` hears of changes. */
-  constructor(deliver, changed) {
+  /** `deliver(entry)`, while `isOpen()`, sends one and gives its ok, or throws; null where the way has closed. `changed()` hears of changes. */
+  constructor({ isOpen, deliver, changed }) {
+    this.#isOpen = isOpen;
     this.#deliver = deliver;
     this.#changed = changed;
   }
 
   /** Takes a message; the promise is kept when it is stored, broken when it can't be. */
-  add(message, { data, clientId = uuid() } = {}) {
+  add(message, { data, clientId = randomId() } = {}) {
     if (this.entries.length >= MOST) {
       return Promise.reject(new HubError({ code: "busy", message: "too many messages wait to be sent", retryable: true }));
     }
@@ -54,25 +50,30 @@ export class Outbox {
   /** The event of a message of one's own came, perhaps before its ok, or in place of one that was lost. */
   delivered({ client_id, seq, timestamp }) {
     const entry = client_id && this.entries.find(({ clientId }) => clientId === client_id);
-    if (!entry) return;
-    this.#stored(entry, { seq, timestamp });
+    if (entry) this.#stored(entry, { seq, timestamp });
   }
 
-  /** Gives up a failed one. */
+  /** Gives one up: it is not sent, unless it is on its way already. */
   discard(clientId) {
-    const rest = this.entries.filter((entry) => entry.clientId !== clientId);
-    if (rest.length !== this.entries.length) this.#set(rest);
+    const given = this.entries.filter((entry) => entry.clientId === clientId);
+    if (given.length) this.#end(given, new HubError({ code: "discarded", message: "the message was given up" }));
+  }
+
+  /** The room is left: nothing more will be sent. Gives what is known not to be stored. */
+  end(error) {
+    const unsent = this.entries.filter((entry) => entry !== this.#inFlight);
+    this.#end(this.entries, error);
+    return unsent;
+  }
+
+  #end(entries, error) {
+    this.#set(this.entries.filter((entry) => !entries.includes(entry)));
+    for (const entry of entries) if (entry !== this.#inFlight) entry.settle.reject(error);
   }
 
   #stored(entry, { seq, timestamp, repeat = false }) {
     if (this.entries.includes(entry)) this.#set(this.entries.filter((one) => one !== entry));
     entry.settle.resolve({ seq, timestamp, repeat, clientId: entry.clientId });
-  }
-
-  /** The room is left: nothing more will be sent. */
-  end(error) {
-    for (const { settle } of this.entries) settle.reject(error);
-    this.#set([]);
   }
 
   #set(entries) {
@@ -84,24 +85,32 @@ export class Outbox {
   async pump() {
     if (this.#pumping) return;
     this.#pumping = true;
-    for (let tried = 0, entry; (entry = this.entries.find(({ state }) => state === "sending")); ) {
-      try {
-        const ok = await this.#deliver(entry);
-        if (ok === null) break;
-        tried = 0;
-        this.#stored(entry, ok);
-      } catch (error) {
-        if (error.retryable) {
-          Object.assign(entry, { error });
-          this.#set([...this.entries]);
-          await sleep(error.retryAfterMs || backoff(tried++));
-        } else {
-          Object.assign(entry, { state: "failed", error });
-          this.#set([...this.entries]);
-          entry.settle.reject(error);
-        }
-      }
+    for (let tried = 0, entry; this.#isOpen() && (entry = this.entries.find(({ state }) => state === "sending")); ) {
+      const wait = await this.#send(entry, tried);
+      if (wait === null) break;
+      tried = wait ? tried + 1 : 0;
+      if (wait) await pause(wait);
     }
     this.#pumping = false;
+  }
+
+  /** Sends one; gives the milliseconds to wait before the next try, null where there is no way at present. */
+  async #send(entry, tried) {
+    this.#inFlight = entry;
+    try {
+      const ok = await this.#deliver(entry);
+      if (ok) this.#stored(entry, ok);
+      // Left meanwhile, and no reply will come: it was stored, or not.
+      else if (!this.entries.includes(entry)) entry.settle.reject(new ConnectionLost());
+      return ok ? 0 : null;
+    } catch (error) {
+      const again = error.retryable && this.entries.includes(entry);
+      Object.assign(entry, { error, state: again ? "sending" : "failed" });
+      this.#set([...this.entries]);
+      if (!again) entry.settle.reject(error);
+      return again ? error.retryAfterMs || backoff(tried) : 0;
+    } finally {
+      this.#inFlight = null;
+    }
   }
 }

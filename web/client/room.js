@@ -29,7 +29,9 @@ export class Room extends Emitter {
     super();
     this.#hub = hub;
     this.name = name;
-    this.#outbox = new Outbox((entry) => this.#deliver(entry), () => this.emit("outbox", this.outbox));
+    this.#outbox = new Outbox({
+      isOpen: () => this.joined, deliver: (entry) => this.#deliver(entry), changed: () => this.emit("outbox", this.outbox),
+    });
   }
 
   get user() {
@@ -52,6 +54,9 @@ export class Room extends Emitter {
    */
   join({ after, epoch } = {}) {
     if (this.joined) return Promise.resolve(this);
+    if (after !== undefined && !(Number.isSafeInteger(after) && after >= 0)) {
+      return Promise.reject(new HubError({ code: "bad_field", message: "`after` must be a seq: a whole number from 0 on" }));
+    }
     if (after !== undefined && this.cursor === null) Object.assign(this, { cursor: after, epoch });
     this.wanted = true;
     if (!this.#entering) {
@@ -68,9 +73,12 @@ export class Room extends Emitter {
 
   /** Leaves: nothing more comes, and what was not sent yet is not sent. Membership stays as it is. */
   leave() {
-    if (!this.wanted) return;
-    if (this.joined) this.#hub.request({ type: "leave", room: this.name }).catch(() => {});
-    this.#gone(null);
+    if (this.wanted) this.#gone(null);
+  }
+
+  /** Whether the hub has us in the room or not, it need not any more. */
+  #part() {
+    this.#hub.request({ type: "leave", room: this.name }).catch(() => {});
   }
 
   /** Sends a message: kept until it is stored, through lost connections, once. Resolves with its seq; rejects with what the hub has against it. */
@@ -119,7 +127,7 @@ export class Room extends Emitter {
   awaits(asked) {
     if (this.#early === asked) return true;
     // The hub has us in a room where we count no more.
-    if (!this.joined) this.#hub.request({ type: "leave", room: this.name }).catch(() => {});
+    if (!this.joined) this.#part();
     return false;
   }
 
@@ -142,19 +150,19 @@ export class Room extends Emitter {
 
   /** The hub does not let us in, or no longer. */
   refused(error, told = null) {
-    this.#early = null;
-    this.#entering?.reject(error);
-    this.#entering = null;
     if (this.wanted) this.#gone(error, told);
   }
 
   #gone(error, told = null) {
+    // Also where a membership has ended: a public room's events would go on coming.
+    if (this.joined) this.#part();
     Object.assign(this, { wanted: false, joined: false, cursor: null, epoch: undefined });
     this.#early = null;
-    this.#entering?.reject(error ?? new HubError({ code: "not_joined", message: "the room was left" }));
+    const why = error ?? new HubError({ code: "not_joined", message: "the room was left" });
+    this.#entering?.reject(why);
     this.#entering = null;
-    this.#outbox.end(error ?? new HubError({ code: "not_joined", message: "the room was left" }));
-    this.emit("left", { error, ...told });
+    const unsent = this.#outbox.end(why);
+    this.emit("left", { error, unsent, ...told });
   }
 
   /** The socket is gone. */
@@ -165,6 +173,8 @@ export class Room extends Emitter {
 
   /** A frame about this room came. */
   take(frame) {
+    // What was on its way when it was left.
+    if (!this.wanted) return;
     if (this.#early) return void this.#early.push(frame);
     if (typeof frame.seq === "number" && frame.type !== "read") return this.#numbered(frame);
     if (frame.type === "lagged") {
@@ -198,9 +208,8 @@ export class Room extends Emitter {
 
   /** Sends one and gives its ok; null where the room has to be joined first. */
   async #deliver({ clientId, message, data }) {
-    if (!this.joined) return null;
     try {
-      const ok = await this.#hub.request({ type: "send", room: this.name, message, data, client_id: clientId });
+      const ok = await this.#hub.send({ type: "send", room: this.name, message, data, client_id: clientId });
       this.emit("sent", { room: this.name, seq: ok.seq, timestamp: ok.timestamp, message, data, client_id: clientId });
       return ok;
     } catch (error) {

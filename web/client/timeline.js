@@ -3,6 +3,9 @@
 
 import { Emitter } from "./emitter.js";
 
+/** A page that could not be loaded is tried again. */
+const RETRY_MS = 5_000;
+
 export class Timeline extends Emitter {
   #room;
   #page;
@@ -10,6 +13,9 @@ export class Timeline extends Emitter {
   #oldest = Infinity;
   #loads = 0;
   #head = 0;
+  /** After a reset and until the newest page has come: what comes live does not follow what is here. */
+  #torn = false;
+  #again = null;
   messages = [];
   /** loading, ready, older (an older page is on its way), failed. */
   state = "loading";
@@ -22,9 +28,12 @@ export class Timeline extends Emitter {
     this.#room = room;
     this.#page = page;
     this.#ends = [
-      room.on("message", (message) => this.#add(message) && this.#tell(message)),
+      room.on("message", (message) => !this.#torn && this.#add(message) && this.#tell(message)),
       room.on("sent", (message) => this.#sent(message)),
-      room.on("reset", () => this.load()),
+      room.on("reset", () => {
+        this.#torn = true;
+        this.load();
+      }),
       // What was written between the page and the first join comes with neither.
       room.on("joined", ({ first, head }) => (this.state === "failed" || (first && (this.state === "loading" || head > this.#head))) && this.load()),
     ];
@@ -34,18 +43,21 @@ export class Timeline extends Emitter {
   /** Lets go of the room. */
   close() {
     this.#loads += 1;
+    clearTimeout(this.#again);
     this.#ends.forEach((end) => end());
   }
 
   /** Loads the newest page, first or anew; what was here goes only when it has come. */
   async load() {
     const load = (this.#loads += 1);
+    clearTimeout(this.#again);
     const arrived = new Set();
     const end = this.#room.on("message", (message) => arrived.add(message));
     this.#enter("loading");
     try {
       const page = await this.#room.history({ limit: this.#page });
       if (load !== this.#loads) return;
+      this.#torn = false;
       this.messages = [];
       this.#oldest = Infinity;
       this.#head = page.head;
@@ -55,8 +67,9 @@ export class Timeline extends Emitter {
     } catch (error) {
       if (load !== this.#loads) return;
       // A room that its first message will make.
-      if (error.code === "room_not_found" && this.#room.joined) this.#enter("ready");
-      else this.#enter("failed");
+      if (error.code === "room_not_found" && this.#room.joined) return this.#enter("ready");
+      this.#enter("failed");
+      if (error.retryable) this.#again = setTimeout(() => this.load(), RETRY_MS);
     } finally {
       end();
     }
@@ -99,7 +112,7 @@ export class Timeline extends Emitter {
 
   /** A message of one's own was stored: it is shown at once, its event may come later. */
   #sent(message) {
-    if (message.seq < this.#oldest && this.more) return;
+    if (this.#torn || (message.seq < this.#oldest && this.more)) return;
     if (this.#add({ type: "message", ...this.#author(), ...message })) this.emit("change");
   }
 

@@ -2,7 +2,7 @@
 
 import { action, busy, byId, say, show } from "./dom.js";
 import { errorText, ownText, t } from "./language.js";
-import { accounts, present, takeNote, useAppToken } from "./session.js";
+import { accounts, takeNote, useAppToken } from "./session.js";
 
 const FIELDS = ["username", "password"];
 
@@ -46,11 +46,14 @@ export function takeCredentials(ways, entered) {
   for (const [name, how] of others) action(name)?.addEventListener("click", () => enter(how));
 }
 
-/** Calls `entered` once somebody is signed in, at once or after the card was used. */
+/** Shows the card; calls `entered` once somebody is signed in. */
 export function enter(entered) {
-  if (present()) return entered(takeNote());
   const entrance = byId("entrance");
+  let left = false;
   const leave = () => {
+    // A slow registration may end when a token has been used already.
+    if (left) return;
+    left = true;
     show(entrance, false);
     entered(null);
   };

@@ -6,18 +6,21 @@ import { Accounts, Hubbub } from "../client/hubbub.js";
 const APP_TOKEN = "hubbub.app-token";
 const NOTE = "hubbub.note";
 
-/** What the browser keeps for this tab or for all; nothing where storage is switched off. */
-export const tab = (name, ...value) => keep("sessionStorage", name, value);
+/** Where storage is switched off or full: until the page goes. */
+const memory = new Map();
 
-function keep(storage, name, [value]) {
+/** What is kept for this tab: gives it, or sets it, or forgets it (null). */
+export function tab(name, value) {
   try {
-    if (value === undefined) return window[storage].getItem(name);
-    if (value === null) window[storage].removeItem(name);
-    else window[storage].setItem(name, value);
+    if (value === undefined) return memory.get(name) ?? sessionStorage.getItem(name);
+    memory.delete(name);
+    if (value === null) sessionStorage.removeItem(name);
+    else sessionStorage.setItem(name, value);
   } catch {
-    // As if nothing was kept.
+    if (value === undefined) return null;
+    memory.set(name, value);
   }
-  return null;
+  return value;
 }
 
 function storage() {
