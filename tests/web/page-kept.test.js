@@ -132,6 +132,7 @@ test("where the browser keeps nothing a draft lasts over a change of rooms", asy
 test("a room that was left while the list was on its way stays left", async () => {
   const page = await withToken(on.browser, on.hub.url, token("leaver"));
   await on.hub.api("root", "POST", "/api/rooms", { name: "leave-me" });
+  await on.hub.api("root", "PUT", "/api/rooms/leave-me/members/leaver", {});
   await enterRoom(page, "leave-me");
   await page.locator("[data-room=leave-me]").waitFor();
   let held = null;
@@ -148,10 +149,15 @@ test("a room that was left while the list was on its way stays left", async () =
   await page.click("[data-action=leave]");
   await page.click("[data-action=leave]");
   await page.getByText("You have left leave-me.").waitFor();
+  await page.evaluate(() => {
+    window.seen = new Set();
+    new MutationObserver(() => document.querySelectorAll("#rooms li").forEach(({ dataset }) => window.seen.add(dataset.room)))
+      .observe(document.getElementById("rooms"), { childList: true, subtree: true });
+  });
   held();
   await page.locator("[data-room=join-me]").waitFor();
-  await page.waitForTimeout(300);
-  assert.equal(await page.locator("[data-room=leave-me]").count(), 0);
+  await page.waitForTimeout(500);
+  assert.deepEqual(await page.evaluate(() => [...window.seen]), ["join-me"]);
   const { users } = await on.hub.api("root", "GET", "/api/rooms/leave-me/presence");
   assert.deepEqual(users.map(({ user_id }) => user_id), []);
 });
@@ -177,4 +183,23 @@ test("a slow registration and a token at once: one chat", async () => {
   await enterRoom(page, "single");
   await say(page, "once");
   await sees(page, "once");
+});
+
+test("a dialog asked for twice while it loads is one: a room is made once", async () => {
+  const page = await withToken(on.browser, on.hub.url, token("hasty"));
+  let made = 0;
+  page.on("request", (request) => (made += request.method() === "POST" && request.url().endsWith("/api/rooms") ? 1 : 0));
+  let held = null;
+  await page.route("**/dialogs.js", async (route) => {
+    await new Promise((go) => (held = go));
+    await route.continue();
+  });
+  await page.click("[data-action=new-room]");
+  await until("the dialog is on its way", () => held);
+  await page.click("[data-action=new-room]");
+  held();
+  await page.fill("#new-name", "made-once");
+  await page.keyboard.press("Enter");
+  await page.locator("#room-title", { hasText: "made-once" }).waitFor();
+  assert.equal(made, 1);
 });

@@ -119,7 +119,7 @@ test("by the keyboard alone, from the sign-in to a message in a room of one's ow
   await live(page);
   await tabTo("new-room");
   await page.keyboard.press("Enter");
-  assert.equal(await focused(), "new-name", "a dialog's first field has the focus");
+  await until("a dialog's first field has the focus", async () => (await focused()) === "new-name");
   await page.keyboard.type("keys");
   await page.keyboard.press("Enter");
   await page.waitForSelector("#composer:visible");

@@ -62,16 +62,16 @@ function chat(note) {
   hub.connect();
 }
 
-/** A dialog is loaded when its button is used first. */
+/** A dialog is loaded when its button is used first, and once, however often that is pressed meanwhile. */
 function onFirstUse(name, load) {
-  let dialog = null;
+  let loading = null;
   action(name).addEventListener("click", async () => {
-    try {
-      dialog ??= await load();
-      dialog.start();
-    } catch {
+    loading ??= load();
+    const dialog = await loading.catch(() => {
+      loading = null;
       notice(errorText({ code: "network" }));
-    }
+    });
+    dialog?.start();
   });
 }
 

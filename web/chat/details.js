@@ -24,6 +24,7 @@ export class Details extends Dialog {
   }
 
   start() {
+    if (!this.#rooms.open) return;
     this.#entry = this.#rooms.open;
     this.#leaving(false);
     byId("rename-title").value = this.#entry.title;
