@@ -162,6 +162,31 @@ test("a room that was left while the list was on its way stays left", async () =
   assert.deepEqual(users.map(({ user_id }) => user_id), []);
 });
 
+test("a list without a room before the hub's word on why: the word is what is said", async () => {
+  const page = await withToken(on.browser, on.hub.url, token("listed"));
+  const member = (room) => on.hub.api("root", "PUT", `/api/rooms/${room}/members/listed`, {});
+  await on.hub.api("root", "POST", "/api/rooms", { name: "unlisted" });
+  await on.hub.api("root", "POST", "/api/rooms", { name: "another" });
+  /** In the room, of which the next list knows nothing. */
+  const unlisted = async () => {
+    await page.unroute("**/api/me/rooms*");
+    await member("unlisted");
+    await enterRoom(page, "unlisted");
+    await page.route("**/api/me/rooms*", (route) => route.fulfill({ json: { rooms: [], more: false } }));
+    const asked = page.waitForResponse("**/api/me/rooms*");
+    await on.hub.api("root", "DELETE", "/api/rooms/another/members/listed").catch(() => {});
+    await member("another");
+    await asked;
+  };
+  await unlisted();
+  await on.hub.api("root", "PUT", "/api/rooms/unlisted/bans/listed", { reason: "just so" });
+  await page.getByText("You were banned from unlisted: just so").waitFor();
+  await on.hub.api("root", "DELETE", "/api/rooms/unlisted/bans/listed");
+  await unlisted();
+  // And where no word comes, it goes all the same.
+  await page.getByText("You are no longer in unlisted.").waitFor();
+});
+
 test("a slow registration and a token at once: one chat", async () => {
   const page = await visit(on.browser, on.hub.url);
   let go;

@@ -7,6 +7,8 @@ import { Emitter } from "../client/emitter.js";
 
 const PAGE = 100;
 const MOST_ROOMS = 500;
+/** So long the reason for a room's absence from the list may be on its way. */
+const REASON_MS = 2_000;
 
 /** One room as the page knows it; `room` is the client's. */
 class Entry {
@@ -149,10 +151,11 @@ export class Rooms extends Emitter {
     this.emit("room");
   }
 
-  /** Why one is out of it, a ban perhaps, the answer to joining it again tells. */
+  /** Why one is out of it, a ban perhaps, the hub tells: a frame that is on its way, or the answer to joining it again. */
   #missing(entry) {
     entry.missing = true;
-    if (entry.room.joined) entry.room.leave();
+    if (!entry.room.joined) return;
+    setTimeout(() => entry.missing && this.get(entry.name) === entry && entry.room.leave(), REASON_MS);
   }
 
   #entry(name) {
