@@ -327,8 +327,7 @@ fn server_bounds(config: &Config) -> ServerBounds {
     }
 }
 
-/// A client that takes nothing is cut by the kernel, or by its Dispatcher: its session's actor, being the response's body,
-/// does not run then (actix-web #2441). Its send buffer is bounded too.
+/// A client that takes nothing is cut by the kernel, or by its Dispatcher: its session's actor does not run then. Its send buffer is bounded too.
 fn guard_socket(socket: &dyn Any, data: &mut Extensions, send_buffer: usize, stalled: Duration) {
     let Some(stream) = socket.downcast_ref::<TcpStream>() else { return };
     match Lifeline::of(stream) {

@@ -73,6 +73,18 @@ impl<E> Cursor<E> {
         None
     }
 
+    /// Up to where the client was sent everything, where nothing is missing, read or held back: live events may be sent past
+    /// this.
+    pub fn in_step(&self) -> Option<Seq> {
+        (self.sent == self.known && !self.reading).then_some(self.sent)
+    }
+
+    /// The client was sent everything up to `sent`, past this.
+    pub fn led_to(&mut self, sent: Seq) {
+        self.sent = sent;
+        self.known = sent;
+    }
+
     /// Events up to `head` went by unseen, since a queue was full.
     pub fn fell_behind(&mut self, head: Seq) {
         self.known = self.known.max(head);

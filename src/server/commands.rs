@@ -10,7 +10,7 @@ use actix::prelude::*;
 
 use super::{
     chat_server::ChatServer,
-    handle::{Catchup, Change, Create, Join, Open, OpenRoom, Post, Presence, Recent},
+    handle::{Catchup, Change, Create, Join, JoinsAt, Open, OpenRoom, Post, Presence, Recent},
     messages::{Attach, Audience},
     room::{Entry, Room, RoomCommand, check_name},
 };
@@ -116,14 +116,15 @@ impl ChatServer {
         drop(reply.send(room.judge(user.right(), auto_create).map(|()| OpenRoom { key: room.key, head })));
     }
 
-    pub(super) fn join_now(&mut self, Join { room: name, user, session, worker, position, most, reply }: Join) {
+    pub(super) fn join_now(&mut self, Join { room: name, user, at, position, most, reply }: Join) {
         let auto_create = self.bounds.auto_create;
+        let JoinsAt { session, worker, place } = at;
         let dispatcher = self.workers.get(worker.0).and_then(|worker| worker.dispatcher.clone());
         let (Some(room), Some(dispatcher)) = (self.room_mut(&name), dispatcher) else { return };
         let joined = room.judge(user.right(), auto_create).map(|()| {
             // The session stands at its Dispatcher before the next event leaves: nothing after `head` can pass it by.
             #[expect(clippy::disallowed_methods, reason = "a session joins one room at a time")]
-            dispatcher.do_send(Attach { session, room: name });
+            dispatcher.do_send(Attach { session, room: name, place });
             room.attach(worker, position.as_ref(), most)
         });
         drop(reply.send(joined));

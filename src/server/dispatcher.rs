@@ -11,19 +11,24 @@ use std::{
 };
 
 use actix::prelude::*;
+use actix_http::ws::{OpCode, Parser};
+use actix_web::web::BytesMut;
+use bytestring::ByteString;
 use indexmap::{IndexMap, IndexSet};
 
 use super::{
-    Lifeline, Outbox, SessionId, WorkerId,
+    Outbox, Place, SessionId, Wire, WorkerId,
     chat_server::ChatServer,
     messages::{
         Attach, Audience, CloseSession, Closing, Deliver, Detach, Detached, Enforce, FellBehind, Holder, Notify,
         Opened, Register, Retain, SessionSummary, SessionsOf, StopSessions, ToSession, Unregister, WhoIsHere,
     },
     watch::Watch,
+    wire::Written,
 };
 use crate::{
     protocol::{CloseCode, RoomName, Seq},
+    room::Numbered,
     stats::Stats,
     store::{Store, User, UserKey},
 };
@@ -43,7 +48,7 @@ pub(super) enum SocketState {
 pub(super) struct Local {
     pub(super) recipient: Recipient<ToSession>,
     pub(super) outbox: Arc<Outbox>,
-    pub(super) lifeline: Option<Lifeline>,
+    pub(super) wire: Arc<Wire>,
     socket: Cell<SocketState>,
     /// Whether it must bring a token in time.
     pub(super) awaits_token: bool,
@@ -85,7 +90,7 @@ impl Local {
     pub(super) fn shut(&self) {
         if self.socket.get() == SocketState::Open {
             self.socket.set(SocketState::Shut);
-            self.lifeline.iter().for_each(Lifeline::shut);
+            self.wire.lifeline().shut();
         }
         // One that reads nothing does not see that, and is told until it is gone; one that can't write does.
         drop(self.recipient.try_send(ToSession::End));
@@ -93,13 +98,49 @@ impl Local {
 
     /// Cuts off a client that does not take what is sent; says whether it was there till now.
     pub(super) fn cut(&self) -> bool {
-        self.lifeline.iter().for_each(Lifeline::cut);
+        self.wire.lifeline().cut();
         self.socket.replace(SocketState::Cut) != SocketState::Cut
     }
 
     fn user(&self) -> Option<Arc<User>> {
         self.holder.borrow().as_ref().map(|holder| Arc::clone(&holder.user))
     }
+}
+
+/// A session in a room.
+struct Member {
+    local: Rc<Local>,
+    place: Arc<Place>,
+}
+
+impl Member {
+    /// Writes events of the room, from `first` to `head`, past the session where it has all before them and nothing else is before
+    /// them on its socket; says whether it has them now.
+    fn write(&self, (first, head): (Seq, Seq), frames: &[u8]) -> bool {
+        let Self { local, place } = self;
+        match place.sent() {
+            Some(sent) if sent >= head => return true,
+            Some(sent) if sent.next() == first && !local.outbox.is_urgent() => {}
+            _ => return false,
+        }
+        match local.wire.write(frames) {
+            Written::Nothing => return false,
+            Written::All => {}
+            // The session waits for its socket; where its mailbox is full it has been woken.
+            Written::Part => drop(local.recipient.try_send(ToSession::Look)),
+        }
+        place.give(head);
+        true
+    }
+}
+
+/// The events as frames, one behind the other.
+fn framed(events: &[Numbered<ByteString>]) -> BytesMut {
+    let mut frames = BytesMut::new();
+    for event in events {
+        Parser::write_message(&mut frames, event.event.as_bytes(), OpCode::Text, true, false);
+    }
+    frames
 }
 
 /// The actor.
@@ -110,7 +151,7 @@ pub struct Dispatcher {
     pub(super) stats: Arc<Stats>,
     pub(super) watch: Watch,
     pub(super) sessions: HashMap<SessionId, (Rc<Local>, HashSet<RoomName>)>,
-    rooms: HashMap<RoomName, IndexMap<SessionId, Rc<Local>>>,
+    rooms: HashMap<RoomName, IndexMap<SessionId, Member>>,
     users: HashMap<UserKey, IndexSet<SessionId>>,
 }
 
@@ -163,12 +204,12 @@ impl Handler<Opened> for Dispatcher {
     type Result = ();
 
     fn handle(&mut self, opened: Opened, _: &mut Context<Self>) {
-        let Opened { session, recipient, outbox, lifeline, awaits_token } = opened;
+        let Opened { session, recipient, outbox, wire, awaits_token } = opened;
         let (holder, opened, since) = (RefCell::new(None), Instant::now(), self.watch.tick());
         let local = Local {
             recipient,
             outbox,
-            lifeline,
+            wire,
             socket: Cell::new(SocketState::Open),
             awaits_token,
             holder,
@@ -227,20 +268,20 @@ impl Handler<Unregister> for Dispatcher {
             self.detach(session, room);
         }
         self.tell_detached(rooms.into_iter().collect());
-        self.watch.closing(local.lifeline.clone(), local.socket.get());
+        self.watch.closing(local.wire.lifeline().clone(), local.socket.get());
     }
 }
 
 impl Handler<Attach> for Dispatcher {
     type Result = ();
 
-    fn handle(&mut self, Attach { session, room }: Attach, _: &mut Context<Self>) {
-        if let Some((local, rooms)) = self.sessions.get_mut(&session)
-            && rooms.insert(room.clone())
-        {
-            self.rooms.entry(room).or_default().insert(session, Rc::clone(local));
-        } else {
-            // Gone since it asked, or attached already: the ChatServer has counted one too many.
+    fn handle(&mut self, Attach { session, room, place }: Attach, _: &mut Context<Self>) {
+        let Some((local, rooms)) = self.sessions.get_mut(&session) else { return self.tell_detached(vec![room]) };
+        let member = Member { local: Rc::clone(local), place };
+        let attached = !rooms.insert(room.clone());
+        self.rooms.entry(room.clone()).or_default().insert(session, member);
+        if attached {
+            // The ChatServer has counted one too many, as where it is gone since it asked.
             self.tell_detached(vec![room]);
         }
     }
@@ -263,11 +304,18 @@ impl Handler<Deliver> for Dispatcher {
     fn handle(&mut self, Deliver { room, events, taken }: Deliver, _: &mut Context<Self>) {
         self.stats.dispatcher_queue.sub(1);
         let tick = self.watch.tick();
-        let (Some(members), Some(last)) = (self.rooms.get(&room), events.last()) else { return };
-        let (frames, head) = (events.len(), last.seq);
+        let (Some(members), [Numbered { seq: first, .. }, ..]) = (self.rooms.get(&room), &*events) else { return };
+        let (frames, first, head) = (events.len(), *first, events.last().map_or(*first, |last| last.seq));
         let bytes = events.iter().map(|event| event.event.len()).sum();
+        let written = framed(&events);
         let whole = ToSession::Events { room: room.clone(), events, bytes };
-        for local in members.values() {
+        let mut delivered = 0_usize;
+        for member in members.values() {
+            let local = &member.local;
+            if member.write((first, head), &written) {
+                delivered = delivered.saturating_add(frames);
+                continue;
+            }
             // What does not fit at all is read page by page; what does not fit now is caught up after draining.
             let queued = local.queue(whole.clone(), (frames, bytes), tick, &self.stats)
                 || local.queue(ToSession::Behind { room: room.clone(), head }, (1, 0), tick, &self.stats);
@@ -275,6 +323,7 @@ impl Handler<Deliver> for Dispatcher {
                 local.miss(&room, head, &self.stats);
             }
         }
+        self.stats.delivered.add(delivered);
         if let Some(taken) = taken {
             self.stats.delivery.record(u64::try_from(taken.elapsed().as_micros()).unwrap_or(u64::MAX));
         }
@@ -287,7 +336,7 @@ impl Handler<FellBehind> for Dispatcher {
     fn handle(&mut self, FellBehind { rooms }: FellBehind, _: &mut Context<Self>) {
         let tick = self.watch.tick();
         for (room, head) in rooms {
-            for local in self.rooms.get(&room).into_iter().flat_map(IndexMap::values) {
+            for Member { local, .. } in self.rooms.get(&room).into_iter().flat_map(IndexMap::values) {
                 if !local.queue(ToSession::Behind { room: room.clone(), head }, (1, 0), tick, &self.stats) {
                     local.miss(&room, head, &self.stats);
                 }
@@ -324,9 +373,9 @@ impl Handler<Retain> for Dispatcher {
     type Result = ();
 
     fn handle(&mut self, Retain { room, guests }: Retain, _: &mut Context<Self>) {
-        let stays = |local: &Local| local.user().is_some_and(|user| guests.admit(&user));
+        let stays = |Member { local, .. }: &Member| local.user().is_some_and(|user| guests.admit(&user));
         let inside = self.rooms.get(&room).into_iter().flatten();
-        let gone: Vec<_> = inside.filter(|(_, local)| !stays(local)).map(|(session, _)| *session).collect();
+        let gone: Vec<_> = inside.filter(|(_, member)| !stays(member)).map(|(session, _)| *session).collect();
         for session in &gone {
             let Some((local, rooms)) = self.sessions.get_mut(session) else { continue };
             // The Outbox says it, whether or not there is a place to wake the session at once.
@@ -394,7 +443,8 @@ impl Handler<WhoIsHere> for Dispatcher {
     type Result = Vec<Arc<User>>;
 
     fn handle(&mut self, WhoIsHere { room }: WhoIsHere, _: &mut Context<Self>) -> Vec<Arc<User>> {
-        let users = self.rooms.get(&room).into_iter().flat_map(IndexMap::values).filter_map(|local| local.user());
+        let users =
+            self.rooms.get(&room).into_iter().flat_map(IndexMap::values).filter_map(|member| member.local.user());
         let distinct: IndexMap<UserKey, Arc<User>> = users.map(|user| (user.key, user)).collect();
         distinct.into_values().collect()
     }

@@ -13,7 +13,7 @@ use futures_util::future::{OptionFuture, join, join_all};
 use tokio::sync::oneshot;
 
 use super::{
-    SessionId, WorkerId,
+    Place, SessionId, WorkerId,
     chat_server::ChatServer,
     dispatcher::Dispatcher,
     listing::{ListEverywhere, ListSessions},
@@ -36,12 +36,22 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, WireError>>;
 pub(super) struct Join {
     pub(super) room: RoomName,
     pub(super) user: Arc<User>,
-    pub(super) session: SessionId,
-    pub(super) worker: WorkerId,
+    pub(super) at: JoinsAt,
     pub(super) position: Option<Position>,
     /// How many missed events may be replayed.
     pub(super) most: u64,
     pub(super) reply: Reply<Joined>,
+}
+
+/// Where a session stands that joins a room.
+#[derive(Debug)]
+pub struct JoinsAt {
+    /// The session.
+    pub session: SessionId,
+    /// Its worker.
+    pub worker: WorkerId,
+    /// Its place in the room.
+    pub place: Arc<Place>,
 }
 
 /// A session stands in a room: its events come from now on.
@@ -189,13 +199,13 @@ impl ServerHandle {
     /// Joins a room for a session that is registered with its worker's Dispatcher.
     pub async fn join(
         &self,
-        (session, worker): (SessionId, WorkerId),
+        at: JoinsAt,
         user: Arc<User>,
         room: RoomName,
         position: Option<Position>,
         most: u64,
     ) -> Result<Joined, WireError> {
-        self.ask(|reply| Join { room, user, session, worker, position, most, reply }).await
+        self.ask(|reply| Join { room, user, at, position, most, reply }).await
     }
 
     /// Judges whether the user may read the room.

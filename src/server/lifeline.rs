@@ -16,6 +16,16 @@ impl Lifeline {
         Ok(Self(Arc::new(SockRef::from(stream).try_clone()?)))
     }
 
+    /// Gives the kernel bytes to send, as many as it takes.
+    pub(super) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.send(bytes)
+    }
+
+    /// The socket, to be waited for.
+    pub(super) fn socket(&self) -> Arc<Socket> {
+        Arc::clone(&self.0)
+    }
+
     /// Hears nothing more: both sides have said goodbye, and the connection closes when its last bytes are written, not after
     /// actix's wait for a client that is to close it (RFC 6455 section 5.5.1: the server does, at once).
     pub fn hang_up(&self) {

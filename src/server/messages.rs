@@ -6,7 +6,7 @@ use actix::prelude::*;
 use bytestring::ByteString;
 use serde::Serialize;
 
-use super::{Lifeline, Outbox, SessionId, WorkerId};
+use super::{Outbox, Place, SessionId, Wire, WorkerId};
 use crate::{
     protocol::{CloseCode, RoomName, Seq},
     room::Numbered,
@@ -62,8 +62,8 @@ pub struct Opened {
     pub recipient: Recipient<ToSession>,
     /// The counters of its queue.
     pub outbox: Arc<Outbox>,
-    /// By which it can be shut from outside.
-    pub lifeline: Option<Lifeline>,
+    /// Its socket.
+    pub wire: Arc<Wire>,
     /// Whether it must bring a token in time.
     pub awaits_token: bool,
 }
@@ -125,6 +125,7 @@ pub struct Detach {
 pub(super) struct Attach {
     pub(super) session: SessionId,
     pub(super) room: RoomName,
+    pub(super) place: Arc<Place>,
 }
 
 /// These sessions have left this room, for the ChatServer's counters.

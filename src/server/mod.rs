@@ -15,24 +15,28 @@ mod members;
 mod messages;
 mod neighbours;
 mod outbox;
+mod place;
 mod refresh;
 mod room;
 mod sanctions;
 mod waiting;
 mod watch;
+mod wire;
 
 pub use chat_server::{ChatServer, RegisterWorker, ServerBounds};
 pub use dispatcher::Dispatcher;
-pub use handle::{Catchup, CreateRoom, Joined, OpenRoom, ServerHandle};
+pub use handle::{Catchup, CreateRoom, Joined, JoinsAt, OpenRoom, ServerHandle};
 pub use lifeline::Lifeline;
 pub use messages::{
     Closing, Detach, Guests, Holder, Opened, Register, SessionSummary, StopSessions, ToSession, Unregister,
 };
 pub use outbox::Outbox;
+pub use place::Place;
 pub use refresh::{COMPARE, Compared};
 pub use room::{FrameUse, Room};
 pub use waiting::Waiting;
 pub use watch::Watch;
+pub use wire::Wire;
 
 /// A socket's session, unique as long as the process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

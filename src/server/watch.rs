@@ -52,7 +52,7 @@ impl Watch {
     }
 
     /// A session has ended; its socket is cut off when it had time to send what it has.
-    pub(super) fn closing(&self, lifeline: Option<Lifeline>, state: SocketState) {
+    pub(super) fn closing(&self, lifeline: Lifeline, state: SocketState) {
         let patience = match state {
             SocketState::Open => ticks(LAST_WORDS),
             // It did not answer: it may be slow.
@@ -66,7 +66,7 @@ impl Watch {
             let (first, _) = closing.remove(0);
             first.cut();
         }
-        closing.extend(lifeline.map(|lifeline| (lifeline, due)));
+        closing.push((lifeline, due));
     }
 
     fn cut_closed(&self) {

@@ -12,7 +12,6 @@ use std::{
 use actix::prelude::*;
 use actix_web::web;
 use actix_web_actors::ws::{self, CloseReason, WebsocketContext};
-use bytestring::ByteString;
 
 use super::{deliver::JoinedRoom, fragments::Fragments, guard::Gate};
 use crate::{
@@ -20,7 +19,7 @@ use crate::{
     auth::TOKEN_LEEWAY,
     protocol::{CloseCode, Command, Dialect, Hello, Limits, Position, Reply, Request, RoomName, SUBPROTOCOL},
     rates::{Bucket, SharedBucket},
-    server::{Closing, Holder, Lifeline, Opened, Outbox, Register, ServerHandle, SessionId, Unregister},
+    server::{Closing, Holder, Opened, Outbox, Register, ServerHandle, SessionId, Unregister, Wire},
     stats::Gauge,
     worker::{SignedIn, Worker},
 };
@@ -53,7 +52,6 @@ pub(super) enum Entrance {
 pub(super) struct Holds {
     /// Counted as long as it is held.
     pub(super) _seat: Seat,
-    pub(super) lifeline: Option<Lifeline>,
     pub(super) gate: Rc<Gate>,
 }
 
@@ -69,6 +67,8 @@ pub(super) struct Session {
     user_seat: Option<Seat>,
     pub(super) user_rate: Option<SharedBucket>,
     position: Option<Position>,
+    /// What it says goes out when its turn ends.
+    pub(super) wire: Arc<Wire>,
     pub(super) outbox: Arc<Outbox>,
     pub(super) rooms: HashMap<RoomName, JoinedRoom>,
     /// Commands whose turn has not come.
@@ -102,6 +102,7 @@ impl Session {
         dialect: Dialect,
         entrance: Entrance,
         position: Option<Position>,
+        wire: Arc<Wire>,
         holds: Holds,
     ) -> Self {
         let limits = &worker.config.limits;
@@ -119,6 +120,7 @@ impl Session {
             user_seat: None,
             user_rate: None,
             position,
+            wire,
             rooms: HashMap::new(),
             waiting: VecDeque::new(),
             busy: false,
@@ -142,19 +144,12 @@ impl Session {
     }
 
     /// Says something in the session's dialect, if that has words for it.
-    pub(super) fn say(&self, reply: &Reply, ctx: &mut Ctx) {
+    pub(super) fn say(&self, reply: &Reply) {
         if let Reply::Error { error, .. } = reply {
             self.worker.stats.refused(error.code);
         }
         if let Some(frame) = self.dialect.encode(reply) {
-            self.write(frame, ctx);
-        }
-    }
-
-    /// Sends a frame; nothing follows a close frame.
-    pub(super) fn write(&self, frame: ByteString, ctx: &mut Ctx) {
-        if !self.closed {
-            ctx.text(frame);
+            self.wire.text(frame.as_bytes());
         }
     }
 
@@ -164,7 +159,7 @@ impl Session {
             return;
         }
         if code.code() >= 4000 && self.closing.is_none() {
-            self.say(&Reply::Bye { code, after_ms }, ctx);
+            self.say(&Reply::Bye { code, after_ms });
         }
         self.closing = Some(code);
         if code == CloseCode::Drain && (self.unstored > 0 || self.busy) {
@@ -181,7 +176,7 @@ impl Session {
         tracing::debug!(session = %self.id, code, "session closed");
         self.closed = true;
         self.give_up_place();
-        ctx.close(reason);
+        self.wire.close(reason);
         if self.parted {
             return ctx.stop();
         }
@@ -265,7 +260,7 @@ impl Session {
             ping_interval_ms: millis(limits.heartbeat),
             token_expires_in_ms: millis(expires_in),
         };
-        self.say(&Reply::Hello(hello), ctx);
+        self.say(&Reply::Hello(hello));
         tracing::debug!(session = %self.id, user = %user.id, dialect = self.dialect.name(), "session opened");
         if let Dialect::Plain { room, .. } = &self.dialect {
             let command = Command::Join { room: room.clone(), position: self.position.take() };
@@ -288,8 +283,8 @@ impl Session {
                 }
             });
         }
-        ctx.ping(b"");
-        self.say(&Reply::Ping, ctx);
+        self.wire.ping();
+        self.say(&Reply::Ping);
     }
 }
 
@@ -304,7 +299,7 @@ impl Actor for Session {
             session: self.id,
             recipient: ctx.address().recipient(),
             outbox: Arc::clone(&self.outbox),
-            lifeline: self.holds.lifeline.clone(),
+            wire: Arc::clone(&self.wire),
             awaits_token: matches!(self.entrance, Entrance::AwaitsToken),
         };
         #[expect(clippy::disallowed_methods, reason = "one for each session, to its own thread")]
@@ -321,8 +316,8 @@ impl Actor for Session {
     }
 
     fn stopped(&mut self, _: &mut Ctx) {
-        if let Some(lifeline) = self.holds.lifeline.take().filter(|_| self.parted) {
-            lifeline.hang_up();
+        if self.parted {
+            self.wire.lifeline().hang_up();
         }
         self.worker.stats.sessions.sub(1);
         self.give_up_place();

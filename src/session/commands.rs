@@ -27,7 +27,7 @@ impl Session {
             let Some(user) = self.signed_in().map(|signed_in| Arc::clone(&signed_in.user)) else { return };
             match command {
                 Command::Auth { .. } => {
-                    self.refuse(id, WireError::new(ErrorCode::Forbidden, "the session is authenticated already"), ctx);
+                    self.refuse(id, WireError::new(ErrorCode::Forbidden, "the session is authenticated already"));
                 }
                 Command::Refresh { token } => self.refresh_token(id, user, token, ctx),
                 Command::Join { room, position } => self.join(id, user, room, position, ctx),
@@ -38,7 +38,7 @@ impl Session {
                 Command::Read { room, seq } => self.read_up_to(id, user, room, seq, ctx),
                 Command::Typing { room } => self.typing(id, user, room, ctx),
                 Command::Presence { room } => self.presence(id, user, room, ctx),
-                Command::Ping => self.say(&Reply::Pong { id }, ctx),
+                Command::Ping => self.say(&Reply::Pong { id }),
                 Command::Pong => {}
             }
         }
@@ -48,22 +48,22 @@ impl Session {
     fn refresh_token(&mut self, id: Option<RequestId>, user: Arc<User>, token: String, ctx: &mut Ctx) {
         let worker = self.worker.clone();
         let sign_in = async move { worker.sign_in(&token).await };
-        let done = move |session: &mut Self, signed_in: Result<SignedIn, SignInError>, ctx: &mut Ctx| match signed_in {
+        let done = move |session: &mut Self, signed_in: Result<SignedIn, SignInError>, _: &mut Ctx| match signed_in {
             Ok(new) if new.user.key != user.key => {
-                session.refuse(id, WireError::forbidden("the token is another user's"), ctx);
+                session.refuse(id, WireError::forbidden("the token is another user's"));
             }
             Ok(new) => {
                 let expires_in_ms = millis(new.expires_in);
                 session.hold_token(new);
-                session.say(&Reply::Refreshed { id, expires_in_ms }, ctx);
+                session.say(&Reply::Refreshed { id, expires_in_ms });
             }
-            Err(error) => session.refuse(id, error.into(), ctx),
+            Err(error) => session.refuse(id, error.into()),
         };
         self.hold(sign_in, done, ctx);
     }
 
-    fn refuse(&self, id: Option<RequestId>, error: WireError, ctx: &mut Ctx) {
-        self.say(&Reply::Error { id, error }, ctx);
+    fn refuse(&self, id: Option<RequestId>, error: WireError) {
+        self.say(&Reply::Error { id, error });
     }
 
     /// Runs something that the next command must wait for.
@@ -90,23 +90,24 @@ impl Session {
         position: Option<Position>,
         ctx: &mut Ctx,
     ) {
-        if let Err(error) = self.expect_room(&room, ctx) {
-            return self.refuse(id, error, ctx);
-        }
-        let (server, place) = (Rc::clone(&self.server), (self.id, self.worker.id));
+        let at = match self.expect_room(&room, ctx) {
+            Ok(at) => at,
+            Err(error) => return self.refuse(id, error),
+        };
+        let server = Rc::clone(&self.server);
         let (most, name) = (self.worker.config.limits.replay_join, room.clone());
-        let joining = async move { server.join(place, user, name, position, most).await };
+        let joining = async move { server.join(at, user, name, position, most).await };
         self.hold(
             joining,
             move |session, joined, ctx| match joined {
                 // Taken out of it before the answer came: the Dispatcher may have let it in since.
                 Ok(_) if !session.is_in(&room, ctx) => {
                     session.forget(&room);
-                    session.refuse(id, removed_error(), ctx);
+                    session.refuse(id, removed_error());
                 }
                 Ok(joined) => {
                     let standing = joined.standing.clone();
-                    session.say(&Reply::Joined { id, room: room.clone(), standing }, ctx);
+                    session.say(&Reply::Joined { id, room: room.clone(), standing });
                     session.joined(&room, &joined, ctx);
                 }
                 Err(error) => {
@@ -116,7 +117,7 @@ impl Session {
                         _ if error.retryable => CloseCode::Unavailable,
                         _ => CloseCode::Policy,
                     };
-                    session.refuse(id, error, ctx);
+                    session.refuse(id, error);
                     // A plain session is in its one room or has nothing to be open for.
                     if session.dialect != Dialect::Native {
                         session.close(code, 0, ctx);
@@ -139,11 +140,11 @@ impl Session {
             .into_iter()
             .map(|(given, room)| {
                 let expected =
-                    room.and_then(|(room, position)| self.expect_room(&room, ctx).map(|()| (room, position)));
+                    room.and_then(|(room, position)| self.expect_room(&room, ctx).map(|at| (room, position, at)));
                 (given, expected)
             })
             .collect();
-        let (server, place) = (Rc::clone(&self.server), (self.id, self.worker.id));
+        let server = Rc::clone(&self.server);
         let mut left = self.worker.config.limits.replay_resume;
         let joining = async move {
             let mut answers: Vec<(String, JoinAnswer)> = Vec::new();
@@ -151,9 +152,9 @@ impl Session {
             for (given, room) in rooms {
                 let answer = match room {
                     Err(error) => Err(error),
-                    Ok((room, position)) => {
+                    Ok((room, position, at)) => {
                         let user = Arc::clone(&user);
-                        match server.join(place, user, room.clone(), Some(position), left).await {
+                        match server.join(at, user, room.clone(), Some(position), left).await {
                             Ok(joined) => {
                                 left = left.saturating_sub(joined.standing.replay.unwrap_or(0));
                                 Ok((room, joined))
@@ -187,7 +188,7 @@ impl Session {
                     answer.as_ref().map(|(_, joined)| joined.standing.clone()).map_err(Clone::clone)
                 };
                 let rooms = answers.iter().map(|(given, answer)| (given.clone(), standing(answer))).collect();
-                session.say(&Reply::Resumed { id, rooms }, ctx);
+                session.say(&Reply::Resumed { id, rooms });
                 for (room, joined) in answers.into_iter().filter_map(|(_, answer)| answer.ok()) {
                     session.joined(&room, &joined, ctx);
                 }
@@ -198,24 +199,24 @@ impl Session {
 
     fn leave(&mut self, id: Option<RequestId>, room: RoomName, ctx: &mut Ctx) {
         if !self.is_in(&room, ctx) {
-            return self.refuse(id, not_joined(), ctx);
+            return self.refuse(id, not_joined());
         }
         self.forget(&room);
-        self.say(&Reply::Done { id, room }, ctx);
+        self.say(&Reply::Done { id, room });
     }
 
     fn send(&mut self, id: Option<RequestId>, user: Arc<User>, room: RoomName, draft: Draft, ctx: &mut Ctx) {
         if !self.is_in(&room, ctx) {
-            return self.refuse(id, not_joined(), ctx);
+            return self.refuse(id, not_joined());
         }
         if self.unstored >= self.worker.config.limits.pending_commands {
-            return self.refuse(id, WireError::busy(), ctx);
+            return self.refuse(id, WireError::busy());
         }
         let client_id = draft.client_id.clone();
         let admin = user.admin;
         let stored = match self.server.post(user, admin, room.clone(), draft) {
             Ok(stored) => stored,
-            Err(error) => return self.refuse(id, error, ctx),
+            Err(error) => return self.refuse(id, error),
         };
         self.unstored = self.unstored.saturating_add(1);
         ctx.spawn(stored.into_actor(self).map(move |posted, session, ctx| {
@@ -223,9 +224,9 @@ impl Session {
             match posted.unwrap_or_else(|_| Err(WireError::unavailable())) {
                 Ok(posted) => {
                     let (seq, timestamp, repeat) = (posted.seq, posted.timestamp, posted.repeat);
-                    session.say(&Reply::Sent { id, room, client_id, seq, timestamp, repeat }, ctx);
+                    session.say(&Reply::Sent { id, room, client_id, seq, timestamp, repeat });
                 }
-                Err(error) => session.refuse(id, error, ctx),
+                Err(error) => session.refuse(id, error),
             }
             session.settled(ctx);
         }));
@@ -245,11 +246,11 @@ impl Session {
         let reading = async move { server.history(&worker.store, user, name, window, limit).await };
         self.hold(
             reading,
-            move |session, page, ctx| match page {
+            move |session, page, _| match page {
                 Ok((page, head)) => {
-                    session.say(&Reply::History { id, room, events: page.events, head, more: page.more }, ctx);
+                    session.say(&Reply::History { id, room, events: page.events, head, more: page.more });
                 }
-                Err(error) => session.refuse(id, error, ctx),
+                Err(error) => session.refuse(id, error),
             },
             ctx,
         );
@@ -261,21 +262,21 @@ impl Session {
     fn read_up_to(&self, id: Option<RequestId>, user: Arc<User>, room: RoomName, seq: Seq, ctx: &mut Ctx) {
         let (server, name, session) = (Rc::clone(&self.server), room.clone(), self.id);
         let marking = async move { server.read(user, name, seq, Some(session)).await };
-        ctx.spawn(marking.into_actor(self).map(move |marked, session, ctx| match marked {
-            Ok(seq) => session.say(&Reply::Read { id, room, seq }, ctx),
-            Err(error) => session.refuse(id, error, ctx),
+        ctx.spawn(marking.into_actor(self).map(move |marked, session, _| match marked {
+            Ok(seq) => session.say(&Reply::Read { id, room, seq }),
+            Err(error) => session.refuse(id, error),
         }));
     }
 
     fn typing(&mut self, id: Option<RequestId>, user: Arc<User>, room: RoomName, ctx: &mut Ctx) {
         if !self.is_in(&room, ctx) {
-            return self.refuse(id, not_joined(), ctx);
+            return self.refuse(id, not_joined());
         }
         let (server, name) = (Rc::clone(&self.server), room.clone());
         let telling = async move { server.typing(user, name).await };
-        let done = move |session: &mut Self, told, ctx: &mut Ctx| match told {
-            Ok(()) => session.say(&Reply::Done { id, room }, ctx),
-            Err(error) => session.refuse(id, error, ctx),
+        let done = move |session: &mut Self, told, _: &mut Ctx| match told {
+            Ok(()) => session.say(&Reply::Done { id, room }),
+            Err(error) => session.refuse(id, error),
         };
         self.hold(telling, done, ctx);
     }
@@ -283,9 +284,9 @@ impl Session {
     fn presence(&mut self, id: Option<RequestId>, user: Arc<User>, room: RoomName, ctx: &mut Ctx) {
         let (server, name) = (Rc::clone(&self.server), room.clone());
         let asking = async move { server.presence(user, name).await };
-        let done = move |session: &mut Self, presence, ctx: &mut Ctx| match presence {
-            Ok(presence) => session.say(&Reply::Presence { id, room, presence }, ctx),
-            Err(error) => session.refuse(id, error, ctx),
+        let done = move |session: &mut Self, presence, _: &mut Ctx| match presence {
+            Ok(presence) => session.say(&Reply::Presence { id, room, presence }),
+            Err(error) => session.refuse(id, error),
         };
         self.hold(asking, done, ctx);
     }

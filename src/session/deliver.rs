@@ -17,7 +17,7 @@ use super::{
 use crate::{
     protocol::{CloseCode, Dialect, Epoch, ErrorCode, Reply, RoomName, Seq, WireError},
     room::{Cursor, Memory, Next, Numbered},
-    server::{Joined, ToSession},
+    server::{Joined, JoinsAt, Place, ToSession},
 };
 
 /// After a read that failed.
@@ -27,7 +27,26 @@ const READ_AGAIN: Duration = Duration::from_millis(500);
 pub(super) struct JoinedRoom {
     /// Tells this joining from an earlier one of the same room, whose read may still be under way.
     generation: u64,
+    /// Who leads the session through the room's events.
+    place: Arc<Place>,
     state: State,
+}
+
+impl Drop for JoinedRoom {
+    /// Left, or joined anew: nothing more comes past the session.
+    fn drop(&mut self) {
+        self.place.take();
+    }
+}
+
+impl JoinedRoom {
+    /// The session leads, from where its Dispatcher has led it.
+    fn lead(&mut self) -> &mut State {
+        if let (Some(sent), State::Joined { cursor, .. }) = (self.place.take(), &mut self.state) {
+            cursor.led_to(sent);
+        }
+        &mut self.state
+    }
 }
 
 enum State {
@@ -39,7 +58,7 @@ enum State {
 
 impl Session {
     /// Makes a place for a room that is being joined.
-    pub(super) fn expect_room(&mut self, room: &RoomName, ctx: &mut Ctx) -> Result<(), WireError> {
+    pub(super) fn expect_room(&mut self, room: &RoomName, ctx: &mut Ctx) -> Result<JoinsAt, WireError> {
         self.drop_removed(ctx);
         let most = self.worker.config.limits.rooms_per_session;
         if self.rooms.len() >= most && !self.rooms.contains_key(room) {
@@ -47,8 +66,9 @@ impl Session {
         }
         let generation = rand::random();
         let state = State::Joining { early: Vec::new(), head: Seq(0) };
-        self.rooms.insert(room.clone(), JoinedRoom { generation, state });
-        Ok(())
+        let place = Arc::<Place>::default();
+        self.rooms.insert(room.clone(), JoinedRoom { generation, place: Arc::clone(&place), state });
+        Ok(JoinsAt { session: self.id, worker: self.worker.id, place })
     }
 
     /// Whether the session is in this room, or about to be.
@@ -68,7 +88,7 @@ impl Session {
                 true => (WireError::banned(), CloseCode::Banned),
                 false => (removed_error(), CloseCode::Policy),
             };
-            self.say(&Reply::Error { id: None, error }, ctx);
+            self.say(&Reply::Error { id: None, error });
             self.close(code, 0, ctx);
         }
     }
@@ -91,7 +111,7 @@ impl Session {
             return;
         }
         let held = self.worker.config.limits.held_events;
-        match self.rooms.get_mut(room).map(|joined| &mut joined.state) {
+        match self.rooms.get_mut(room).map(JoinedRoom::lead) {
             // Left, while it was on its way.
             None => {}
             Some(State::Joining { early, head }) => {
@@ -106,7 +126,7 @@ impl Session {
                 for event in events {
                     if let Some(event) = cursor.offer(event.clone()) {
                         self.worker.stats.delivered.add(1);
-                        ctx.text(event.event);
+                        self.wire.text(event.event.as_bytes());
                     }
                 }
                 self.step(room, ctx);
@@ -116,7 +136,7 @@ impl Session {
 
     /// The room got to `head`, and what is between did not come.
     fn behind(&mut self, room: &RoomName, seen: Seq, ctx: &mut Ctx) {
-        match self.rooms.get_mut(room).map(|joined| &mut joined.state) {
+        match self.rooms.get_mut(room).map(JoinedRoom::lead) {
             None => {}
             Some(State::Joining { head, .. }) => *head = seen.max(*head),
             Some(State::Joined { cursor, .. }) => {
@@ -129,18 +149,17 @@ impl Session {
     /// Does what the room's cursor wants next.
     fn step(&mut self, room: &RoomName, ctx: &mut Ctx) {
         let most = self.worker.config.limits.reset_after;
-        let Some(JoinedRoom { generation, state: State::Joined { cursor, epoch } }) = self.rooms.get_mut(room) else {
-            return;
-        };
+        let Some(joined) = self.rooms.get_mut(room) else { return };
+        let JoinedRoom { generation, place, state: State::Joined { cursor, epoch } } = joined else { return };
         match cursor.next(most) {
-            Next::Live => {}
+            Next::Live => cursor.in_step().into_iter().for_each(|sent| place.give(sent)),
             Next::Read(after) => {
                 let generation = *generation;
                 self.read(room.clone(), generation, after, ctx);
             }
             Next::Reset(head) if self.dialect == Dialect::Native => {
                 let reset = Some((head, epoch.clone()));
-                self.say(&Reply::Lagged { room: room.clone(), reset }, ctx);
+                self.say(&Reply::Lagged { room: room.clone(), reset });
             }
             // It can't be told to page the history: it has to come back.
             Next::Reset(_) => self.close(CloseCode::Slow, 0, ctx),
@@ -162,11 +181,8 @@ impl Session {
         };
         ctx.spawn(read.into_actor(self).map(move |page: Result<_, WireError>, session, ctx| {
             session.drop_removed(ctx);
-            let Some(JoinedRoom { generation: now, state: State::Joined { cursor, .. } }) =
-                session.rooms.get_mut(&room)
-            else {
-                return;
-            };
+            let Some(joined) = session.rooms.get_mut(&room) else { return };
+            let JoinedRoom { generation: now, state: State::Joined { cursor, .. }, .. } = joined else { return };
             if *now != generation || session.closed {
                 return;
             }
@@ -175,7 +191,7 @@ impl Session {
                     let events = cursor.page(page);
                     session.worker.stats.delivered.add(events.len());
                     for event in events {
-                        ctx.text(event.event);
+                        session.wire.text(event.event.as_bytes());
                     }
                     session.step(&room, ctx);
                 }
@@ -197,7 +213,7 @@ impl Session {
         self.worker.stats.lagging.sub(1);
         for (room, head) in missed {
             if self.rooms.contains_key(&room) {
-                self.say(&Reply::Lagged { room: room.clone(), reset: None }, ctx);
+                self.say(&Reply::Lagged { room: room.clone(), reset: None });
                 self.behind(&room, head, ctx);
             }
         }
@@ -236,7 +252,7 @@ impl Handler<ToSession> for Session {
             ToSession::Notice(notice) => {
                 self.release(1, notice.len());
                 if self.dialect == Dialect::Native {
-                    self.write(notice, ctx);
+                    self.wire.text(notice.as_bytes());
                 }
             }
             ToSession::Heartbeat => {
@@ -246,7 +262,7 @@ impl Handler<ToSession> for Session {
             ToSession::TokenExpiring => {
                 self.release(1, 0);
                 let in_ms = millis(self.token_ends.saturating_duration_since(Instant::now()));
-                self.say(&Reply::TokenExpiring { in_ms }, ctx);
+                self.say(&Reply::TokenExpiring { in_ms });
             }
             // The one that ends was closed, and is handled above.
             ToSession::Look | ToSession::End => {}

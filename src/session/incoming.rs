@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use actix::prelude::*;
 use actix_http::ws::Item;
-use actix_web::web::Bytes;
 use actix_web_actors::ws::{self, CloseReason, ProtocolError};
 use bytestring::ByteString;
 
@@ -36,13 +35,13 @@ impl Session {
     fn text(&mut self, text: &ByteString, ctx: &mut Ctx) {
         match &self.entrance {
             Entrance::Open(_) => {}
-            Entrance::Echo => return ctx.text(text.clone()),
+            Entrance::Echo => return self.wire.text(text.as_bytes()),
             Entrance::AwaitsToken | Entrance::Refused(_) => return self.first_frame(text, ctx),
         }
         match self.dialect.parse(text, &self.worker.config.limits.message()) {
             Err(Failure { id, error }) => {
                 if self.within_rate(1, id.as_ref(), ctx) {
-                    self.say(&Reply::Error { id, error }, ctx);
+                    self.say(&Reply::Error { id, error });
                 }
             }
             Ok(request) => {
@@ -54,7 +53,7 @@ impl Session {
                     return;
                 }
                 if self.waiting.len() >= self.worker.config.limits.pending_commands {
-                    return self.say(&Reply::Error { id: request.id, error: WireError::busy() }, ctx);
+                    return self.say(&Reply::Error { id: request.id, error: WireError::busy() });
                 }
                 self.waiting.push_back(request);
                 self.pump(ctx);
@@ -76,7 +75,7 @@ impl Session {
                     self.close(CloseCode::Policy, 0, ctx);
                 } else {
                     let error = WireError::rate_limited("too many commands", wait_ms);
-                    self.say(&Reply::Error { id: id.cloned(), error }, ctx);
+                    self.say(&Reply::Error { id: id.cloned(), error });
                 }
                 false
             }
@@ -88,7 +87,7 @@ impl Session {
             Ok(Request { id, command: Command::Auth { token } }) => (id, token),
             Ok(Request { id, .. }) | Err(Failure { id, .. }) => {
                 let error = WireError::new(ErrorCode::Unauthenticated, "the first frame must be `auth` with a token");
-                self.say(&Reply::Error { id, error }, ctx);
+                self.say(&Reply::Error { id, error });
                 return self.close(CloseCode::TokenInvalid, 0, ctx);
             }
         };
@@ -99,21 +98,21 @@ impl Session {
             Ok(signed_in) => session.welcome(signed_in, ctx),
             Err(error) => {
                 let code = error.close_code();
-                session.say(&Reply::Error { id, error: error.into() }, ctx);
+                session.say(&Reply::Error { id, error: error.into() });
                 session.close(code, 0, ctx);
             }
         }));
     }
 
-    fn binary(&mut self, bytes: Bytes, ctx: &mut Ctx) {
+    fn binary(&mut self, bytes: &[u8], ctx: &mut Ctx) {
         match &self.entrance {
             Entrance::Open(_) => {}
-            Entrance::Echo => return ctx.binary(bytes),
+            Entrance::Echo => return self.wire.binary(bytes),
             Entrance::AwaitsToken | Entrance::Refused(_) => return self.close(CloseCode::TokenInvalid, 0, ctx),
         }
         if self.within_rate(1, None, ctx) {
             let error = WireError::new(ErrorCode::BadJson, "frames must be text, not binary");
-            self.say(&Reply::Error { id: None, error }, ctx);
+            self.say(&Reply::Error { id: None, error });
         }
     }
 }
@@ -143,8 +142,8 @@ impl StreamHandler<Result<ws::Message, ProtocolError>> for Session {
         let (most, most_bytes) = (self.worker.config.limits.fragments, self.worker.config.limits.frame_bytes);
         match frame {
             Ok(ws::Message::Text(text)) => self.text(&text, ctx),
-            Ok(ws::Message::Binary(bytes)) => self.binary(bytes, ctx),
-            Ok(ws::Message::Ping(payload)) => ctx.pong(&payload),
+            Ok(ws::Message::Binary(bytes)) => self.binary(&bytes, ctx),
+            Ok(ws::Message::Ping(payload)) => self.wire.pong(&payload),
             Ok(ws::Message::Pong(_) | ws::Message::Nop) => {}
             // The peer's code is sent back (RFC 6455 section 5.5.1).
             Ok(ws::Message::Close(reason)) => {
@@ -155,7 +154,7 @@ impl StreamHandler<Result<ws::Message, ProtocolError>> for Session {
             Ok(ws::Message::Continuation(item)) => match self.fragments.take(item, most, most_bytes) {
                 Ok(Assembled::More) => {}
                 Ok(Assembled::Text(text)) => self.text(&text, ctx),
-                Ok(Assembled::Binary(bytes)) => self.binary(bytes, ctx),
+                Ok(Assembled::Binary(bytes)) => self.binary(&bytes, ctx),
                 Err(code) => self.close(code, 0, ctx),
             },
             // Most of these leave the bytes where they are: a session that went on would spin on them for ever.

@@ -1,10 +1,11 @@
 //! The Session actor and all that guards it. The only place that names actix_web_actors. A session lives on the worker
-//! that took its socket; its actor is the body of the HTTP response, so it runs only while its client takes what it is
-//! sent (actix-web #2441): nothing may rest on its timers alone, and nobody may wait for it.
+//! that took its socket; its actor is the body of the HTTP response and runs only while its client takes what it is sent
+//! (`flow`): nothing may rest on its timers alone, and nobody may wait for it.
 
 mod actor;
 mod commands;
 mod deliver;
+mod flow;
 mod fragments;
 mod frames;
 mod guard;

@@ -2,6 +2,9 @@
 //! over the socket, since a browser can't see an HTTP status; only what no client should retry as it is, or must not
 //! retry now, is answered before.
 
+use std::sync::Arc;
+
+use actix_http::ws::Codec;
 use actix_web::{
     HttpRequest, HttpResponse,
     http::header::{self, HeaderName, HeaderValue},
@@ -12,12 +15,13 @@ use serde::Deserialize;
 
 use super::{
     actor::{Entrance, Holds, Session},
+    flow::Flow,
     guard::{Gate, Guard},
 };
 use crate::{
     http::ApiError,
     protocol::{CloseCode, Dialect, Epoch, ErrorCode, Position, RoomName, SUBPROTOCOL, Seq, WireError},
-    server::Lifeline,
+    server::{Lifeline, Wire},
     worker::{SignInError, Worker},
 };
 
@@ -133,6 +137,9 @@ async fn open(
     if request.headers().get(header::SEC_WEBSOCKET_VERSION).is_some_and(|version| version != VERSION) {
         return Ok(HttpResponse::UpgradeRequired().insert_header((header::SEC_WEBSOCKET_VERSION, VERSION)).finish());
     }
+    // Where the process can have no more files open.
+    let lifeline =
+        request.conn_data::<Lifeline>().cloned().ok_or_else(|| WireError::unavailable().retry_after_ms(1_000))?;
     let seat = worker.admission.seat(crate::http::client_address(request, &worker))?;
     let refused = |error: SignInError| Entrance::Refused(error.close_code());
     let entrance = match (proof, &dialect) {
@@ -146,25 +153,22 @@ async fn open(
     };
     let limits = &worker.config.limits;
     let (frame_bytes, gate) = (limits.frame_bytes, Gate::new(limits.auth_frame_bytes));
-    let lifeline = request.conn_data::<Lifeline>().cloned();
     let guard = Guard::new(payload, std::rc::Rc::clone(&gate));
     let speaks = offered(request).any(|protocol| protocol == SUBPROTOCOL);
-    let session = Session::new(worker, dialect, entrance, position, Holds { _seat: seat, lifeline, gate });
-    ws::WsResponseBuilder::new(session, request, guard)
-        .frame_size(frame_bytes)
-        .start()
-        .map(|mut response| {
-            let headers = response.headers_mut();
-            // actix adds it to any streamed answer; it says nothing about a socket.
-            headers.remove(header::CONTENT_TYPE);
-            if speaks {
-                headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
-            }
-            response
-        })
-        .map_err(|_| {
-            WireError::new(ErrorCode::BadField, "this address speaks WebSocket: the upgrade headers are missing").into()
-        })
+    let mut response = ws::handshake(request).map_err(|_| {
+        WireError::new(ErrorCode::BadField, "this address speaks WebSocket: the upgrade headers are missing")
+    })?;
+    let wire = Arc::new(Wire::new(lifeline));
+    let session = Session::new(worker, dialect, entrance, position, Arc::clone(&wire), Holds { _seat: seat, gate });
+    let actor = ws::WebsocketContext::with_codec(session, guard, Codec::new().max_size(frame_bytes));
+    let mut response = response.streaming(Flow::new(actor, wire));
+    let headers = response.headers_mut();
+    // actix adds it to any streamed answer; it says nothing about a socket.
+    headers.remove(header::CONTENT_TYPE);
+    if speaks {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+    }
+    Ok(response)
 }
 
 /// Which page a browser runs is for browsers alone to say: what sends no `Origin` is none.
