@@ -35,7 +35,7 @@ use crate::{
     mirror::{self, BusError, BusSettings, Mirror, OutgoingBounds, Subscriber},
     room::RecentBounds,
     server::{
-        ChatServer, Dispatcher, Lifeline, RegisterWorker, ServerBounds, ServerHandle, StopSessions, Watch, WorkerId,
+        ChatServer, Dispatcher, Pace, RegisterWorker, ServerBounds, ServerHandle, StopSessions, Watch, Wire, WorkerId,
     },
     session,
     stats::{self, Stats},
@@ -202,8 +202,9 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
             let queue = config.limits.dispatcher_queue;
             let (limits, stats) = (&config.limits, Arc::clone(&stats));
             let watch = Watch::new(limits.heartbeat, limits.auth_timeout, limits.stalled_timeout);
+            let pace = Pace { window: limits.flush_window, held: limits.held_events, bytes: limits.send_buffer_bytes };
             let (its_store, its_stats) = (Arc::clone(&store), Arc::clone(&stats));
-            let dispatcher = Dispatcher::start_on(id, server.clone(), its_store, its_stats, watch, queue);
+            let dispatcher = Dispatcher::start_on(id, server.clone(), its_store, its_stats, (watch, pace, queue));
             #[expect(clippy::disallowed_methods, reason = "one for each worker, before its first socket")]
             server.do_send(RegisterWorker { worker: id, dispatcher: dispatcher.clone() });
             web::Data::new(Worker {
@@ -330,9 +331,9 @@ fn server_bounds(config: &Config) -> ServerBounds {
 /// A client that takes nothing is cut by the kernel, or by its Dispatcher: its session's actor does not run then. Its send buffer is bounded too.
 fn guard_socket(socket: &dyn Any, data: &mut Extensions, send_buffer: usize, stalled: Duration) {
     let Some(stream) = socket.downcast_ref::<TcpStream>() else { return };
-    match Lifeline::of(stream) {
-        Ok(lifeline) => drop(data.insert(lifeline)),
-        Err(error) => tracing::warn!(%error, "no second hold on a socket: it can't be shut from outside"),
+    match Wire::of(stream) {
+        Ok(wire) => drop(data.insert(Arc::new(wire))),
+        Err(error) => tracing::warn!(%error, "no second hold on a socket: it can't be a session's"),
     }
     let socket = socket2::SockRef::from(stream);
     let set = socket.set_send_buffer_size(send_buffer).and_then(|()| {

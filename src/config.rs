@@ -217,6 +217,8 @@ pub struct LimitsConfig {
     pub replay_resume: u64,
     pub reset_after: u64,
     pub held_events: usize,
+    #[serde(deserialize_with = "time")]
+    pub flush_window: Duration,
     pub page_events: u64,
     pub page_bytes: usize,
     pub catch_up_reads: usize,

@@ -1,6 +1,6 @@
 //! The generator: all connections in one loop on one thread. Messages go out when they are due, whatever became of those before
-//! (open loop), or each when its sender has the one before; what comes is taken as it is read. Close to a message's time the loop
-//! spins, since a timer of the kernel's would be up to a millisecond late.
+//! (open loop), or each when its sender has the one before; what comes is taken as it is read. Under a load the loop never sleeps: a
+//! timer of the kernel's would be up to a millisecond late, and on loopback it is the server that pays for waking a client.
 
 use std::{
     io,
@@ -19,8 +19,6 @@ use super::{
 
 /// So long something may be late at the end, and so long an opening connection may say nothing.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Below this the loop does not sleep.
-const SPIN: Duration = Duration::from_micros(1_500);
 /// Connections that are opened at the same time, where nothing else is said.
 pub(super) const AT_ONCE: usize = 32;
 
@@ -248,11 +246,9 @@ impl Swarm {
         self.fill_windows()?;
         loop {
             let now = Instant::now();
-            let mut next = self.end;
             for schedule in &mut schedules {
                 while let Some((due, sender)) = schedule.next().filter(|(due, _)| *due < self.end) {
                     if due > now {
-                        next = next.min(due);
                         break;
                     }
                     schedule.sent = schedule.sent.saturating_add(1);
@@ -262,8 +258,7 @@ impl Swarm {
             if now >= self.end {
                 break;
             }
-            let left = next.saturating_duration_since(Instant::now());
-            self.turn(if left < SPIN { Duration::ZERO } else { left.saturating_sub(SPIN) })?;
+            self.turn(Duration::ZERO)?;
         }
         while !self.tally.is_settled() && self.end.elapsed() < PATIENCE {
             self.turn(Duration::from_millis(5))?;

@@ -11,24 +11,20 @@ use std::{
 };
 
 use actix::prelude::*;
-use actix_http::ws::{OpCode, Parser};
-use actix_web::web::BytesMut;
-use bytestring::ByteString;
 use indexmap::{IndexMap, IndexSet};
 
 use super::{
-    Outbox, Place, SessionId, Wire, WorkerId,
+    Outbox, SessionId, Wire, WorkerId,
     chat_server::ChatServer,
+    fan_out::{LocalRoom, Member, Pace, fall_behind},
     messages::{
-        Attach, Audience, CloseSession, Closing, Deliver, Detach, Detached, Enforce, FellBehind, Holder, Notify,
-        Opened, Register, Retain, SessionSummary, SessionsOf, StopSessions, ToSession, Unregister, WhoIsHere,
+        Attach, Audience, CloseSession, Closing, Detach, Detached, Enforce, FellBehind, Holder, Notify, Opened,
+        Register, Retain, SessionSummary, SessionsOf, StopSessions, ToSession, Unregister, WhoIsHere,
     },
     watch::Watch,
-    wire::Written,
 };
 use crate::{
     protocol::{CloseCode, RoomName, Seq},
-    room::Numbered,
     stats::Stats,
     store::{Store, User, UserKey},
 };
@@ -74,7 +70,7 @@ impl Local {
     }
 
     /// Notes a room as missed up to `head`.
-    fn miss(&self, room: &RoomName, head: Seq, stats: &Stats) {
+    pub(super) fn miss(&self, room: &RoomName, head: Seq, stats: &Stats) {
         if self.outbox.miss(room, head) {
             stats.lagging.add(1);
         }
@@ -83,6 +79,7 @@ impl Local {
     /// The session must close. The Outbox says it, whether or not there is a place to wake the session at once.
     pub(super) fn close(&self, code: CloseCode, tick: u32) {
         self.outbox.close(code, tick);
+        self.wire.hush();
         drop(self.recipient.try_send(ToSession::Look));
     }
 
@@ -90,7 +87,7 @@ impl Local {
     pub(super) fn shut(&self) {
         if self.socket.get() == SocketState::Open {
             self.socket.set(SocketState::Shut);
-            self.wire.lifeline().shut();
+            self.wire.shut();
         }
         // One that reads nothing does not see that, and is told until it is gone; one that can't write does.
         drop(self.recipient.try_send(ToSession::End));
@@ -98,49 +95,13 @@ impl Local {
 
     /// Cuts off a client that does not take what is sent; says whether it was there till now.
     pub(super) fn cut(&self) -> bool {
-        self.wire.lifeline().cut();
+        self.wire.cut();
         self.socket.replace(SocketState::Cut) != SocketState::Cut
     }
 
     fn user(&self) -> Option<Arc<User>> {
         self.holder.borrow().as_ref().map(|holder| Arc::clone(&holder.user))
     }
-}
-
-/// A session in a room.
-struct Member {
-    local: Rc<Local>,
-    place: Arc<Place>,
-}
-
-impl Member {
-    /// Writes events of the room, from `first` to `head`, past the session where it has all before them and nothing else is before
-    /// them on its socket; says whether it has them now.
-    fn write(&self, (first, head): (Seq, Seq), frames: &[u8]) -> bool {
-        let Self { local, place } = self;
-        match place.sent() {
-            Some(sent) if sent >= head => return true,
-            Some(sent) if sent.next() == first && !local.outbox.is_urgent() => {}
-            _ => return false,
-        }
-        match local.wire.write(frames) {
-            Written::Nothing => return false,
-            Written::All => {}
-            // The session waits for its socket; where its mailbox is full it has been woken.
-            Written::Part => drop(local.recipient.try_send(ToSession::Look)),
-        }
-        place.give(head);
-        true
-    }
-}
-
-/// The events as frames, one behind the other.
-fn framed(events: &[Numbered<ByteString>]) -> BytesMut {
-    let mut frames = BytesMut::new();
-    for event in events {
-        Parser::write_message(&mut frames, event.event.as_bytes(), OpCode::Text, true, false);
-    }
-    frames
 }
 
 /// The actor.
@@ -151,7 +112,8 @@ pub struct Dispatcher {
     pub(super) stats: Arc<Stats>,
     pub(super) watch: Watch,
     pub(super) sessions: HashMap<SessionId, (Rc<Local>, HashSet<RoomName>)>,
-    rooms: HashMap<RoomName, IndexMap<SessionId, Member>>,
+    pub(super) rooms: HashMap<RoomName, LocalRoom>,
+    pub(super) pace: Pace,
     users: HashMap<UserKey, IndexSet<SessionId>>,
 }
 
@@ -162,22 +124,20 @@ impl Dispatcher {
         server: Addr<ChatServer>,
         store: Arc<Store>,
         stats: Arc<Stats>,
-        watch: Watch,
-        queue: usize,
+        (watch, pace, queue): (Watch, Pace, usize),
     ) -> Addr<Self> {
         Self::create(move |ctx| {
             ctx.set_mailbox_capacity(queue);
             let (sessions, rooms, users) = (HashMap::new(), HashMap::new(), HashMap::new());
-            Self { worker, server, store, stats, watch, sessions, rooms, users }
+            Self { worker, server, store, stats, watch, pace, sessions, rooms, users }
         })
     }
 
     fn detach(&mut self, session: SessionId, room: &RoomName) {
-        if let Some(members) = self.rooms.get_mut(room) {
-            members.swap_remove(&session);
-            if members.is_empty() {
-                self.rooms.remove(room);
-            }
+        let Some(local) = self.rooms.get_mut(room) else { return };
+        local.leave(session, self.watch.tick(), &self.stats);
+        if local.members.is_empty() {
+            self.rooms.remove(room).into_iter().for_each(|local| local.end(&self.stats));
         }
     }
 
@@ -268,7 +228,7 @@ impl Handler<Unregister> for Dispatcher {
             self.detach(session, room);
         }
         self.tell_detached(rooms.into_iter().collect());
-        self.watch.closing(local.wire.lifeline().clone(), local.socket.get());
+        self.watch.closing(Arc::clone(&local.wire), local.socket.get());
     }
 }
 
@@ -277,9 +237,9 @@ impl Handler<Attach> for Dispatcher {
 
     fn handle(&mut self, Attach { session, room, place }: Attach, _: &mut Context<Self>) {
         let Some((local, rooms)) = self.sessions.get_mut(&session) else { return self.tell_detached(vec![room]) };
-        let member = Member { local: Rc::clone(local), place };
+        let member = Member { local: Rc::clone(local), wire: Arc::clone(&local.wire), place };
         let attached = !rooms.insert(room.clone());
-        self.rooms.entry(room.clone()).or_default().insert(session, member);
+        self.rooms.entry(room.clone()).or_default().members.insert(session, member);
         if attached {
             // The ChatServer has counted one too many, as where it is gone since it asked.
             self.tell_detached(vec![room]);
@@ -298,49 +258,13 @@ impl Handler<Detach> for Dispatcher {
     }
 }
 
-impl Handler<Deliver> for Dispatcher {
-    type Result = ();
-
-    fn handle(&mut self, Deliver { room, events, taken }: Deliver, _: &mut Context<Self>) {
-        self.stats.dispatcher_queue.sub(1);
-        let tick = self.watch.tick();
-        let (Some(members), [Numbered { seq: first, .. }, ..]) = (self.rooms.get(&room), &*events) else { return };
-        let (frames, first, head) = (events.len(), *first, events.last().map_or(*first, |last| last.seq));
-        let bytes = events.iter().map(|event| event.event.len()).sum();
-        let written = framed(&events);
-        let whole = ToSession::Events { room: room.clone(), events, bytes };
-        let mut delivered = 0_usize;
-        for member in members.values() {
-            let local = &member.local;
-            if member.write((first, head), &written) {
-                delivered = delivered.saturating_add(frames);
-                continue;
-            }
-            // What does not fit at all is read page by page; what does not fit now is caught up after draining.
-            let queued = local.queue(whole.clone(), (frames, bytes), tick, &self.stats)
-                || local.queue(ToSession::Behind { room: room.clone(), head }, (1, 0), tick, &self.stats);
-            if !queued {
-                local.miss(&room, head, &self.stats);
-            }
-        }
-        self.stats.delivered.add(delivered);
-        if let Some(taken) = taken {
-            self.stats.delivery.record(u64::try_from(taken.elapsed().as_micros()).unwrap_or(u64::MAX));
-        }
-    }
-}
-
 impl Handler<FellBehind> for Dispatcher {
     type Result = ();
 
     fn handle(&mut self, FellBehind { rooms }: FellBehind, _: &mut Context<Self>) {
-        let tick = self.watch.tick();
-        for (room, head) in rooms {
-            for Member { local, .. } in self.rooms.get(&room).into_iter().flat_map(IndexMap::values) {
-                if !local.queue(ToSession::Behind { room: room.clone(), head }, (1, 0), tick, &self.stats) {
-                    local.miss(&room, head, &self.stats);
-                }
-            }
+        for (name, head) in rooms {
+            let members = self.rooms.get(&name).into_iter().flat_map(|room| room.members.values());
+            fall_behind(&name, head, members, self.watch.tick(), &self.stats);
         }
     }
 }
@@ -350,7 +274,7 @@ impl Handler<Notify> for Dispatcher {
 
     fn handle(&mut self, Notify { audience, notice }: Notify, _: &mut Context<Self>) {
         let of = |user: &UserKey| self.users.get(user).into_iter().flatten().copied();
-        let inside = |room: &RoomName| self.rooms.get(room).into_iter().flat_map(IndexMap::keys).copied();
+        let inside = |room: &RoomName| self.rooms.get(room).into_iter().flat_map(|room| room.members.keys()).copied();
         let told: IndexSet<SessionId> = match &audience {
             Audience::User(user, except) => of(user).filter(|session| Some(*session) != *except).collect(),
             Audience::Others(room, user) => {
@@ -374,7 +298,7 @@ impl Handler<Retain> for Dispatcher {
 
     fn handle(&mut self, Retain { room, guests }: Retain, _: &mut Context<Self>) {
         let stays = |Member { local, .. }: &Member| local.user().is_some_and(|user| guests.admit(&user));
-        let inside = self.rooms.get(&room).into_iter().flatten();
+        let inside = self.rooms.get(&room).into_iter().flat_map(|room| &room.members);
         let gone: Vec<_> = inside.filter(|(_, member)| !stays(member)).map(|(session, _)| *session).collect();
         for session in &gone {
             let Some((local, rooms)) = self.sessions.get_mut(session) else { continue };
@@ -443,8 +367,12 @@ impl Handler<WhoIsHere> for Dispatcher {
     type Result = Vec<Arc<User>>;
 
     fn handle(&mut self, WhoIsHere { room }: WhoIsHere, _: &mut Context<Self>) -> Vec<Arc<User>> {
-        let users =
-            self.rooms.get(&room).into_iter().flat_map(IndexMap::values).filter_map(|member| member.local.user());
+        let users = self
+            .rooms
+            .get(&room)
+            .into_iter()
+            .flat_map(|room| room.members.values())
+            .filter_map(|member| member.local.user());
         let distinct: IndexMap<UserKey, Arc<User>> = users.map(|user| (user.key, user)).collect();
         distinct.into_values().collect()
     }

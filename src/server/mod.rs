@@ -7,9 +7,9 @@ mod commands;
 mod dispatcher;
 mod doubts;
 mod effects;
+mod fan_out;
 mod follow;
 mod handle;
-mod lifeline;
 mod listing;
 mod members;
 mod messages;
@@ -25,8 +25,8 @@ mod wire;
 
 pub use chat_server::{ChatServer, RegisterWorker, ServerBounds};
 pub use dispatcher::Dispatcher;
+pub use fan_out::Pace;
 pub use handle::{Catchup, CreateRoom, Joined, JoinsAt, OpenRoom, ServerHandle};
-pub use lifeline::Lifeline;
 pub use messages::{
     Closing, Detach, Guests, Holder, Opened, Register, SessionSummary, StopSessions, ToSession, Unregister,
 };

@@ -128,11 +128,6 @@ impl Outbox {
         self.urgent.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it must close, or was taken out of a room: it must hear of that before anything else.
-    pub(super) fn is_urgent(&self) -> bool {
-        self.urgent.load(Ordering::Relaxed)
-    }
-
     /// Whether it must, and with which code.
     pub fn closing(&self) -> Option<CloseCode> {
         self.ending().and_then(|ending| ending.code)

@@ -4,13 +4,14 @@
 
 use std::{
     cell::{Cell, RefCell},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use actix::prelude::*;
 
 use super::{
-    Lifeline,
+    Wire,
     dispatcher::{Dispatcher, Local, SocketState},
     messages::ToSession,
     outbox::Ending,
@@ -31,7 +32,7 @@ pub struct Watch {
     auth_timeout: u32,
     stalled_timeout: u32,
     /// Sockets of sessions that have ended, whose last bytes may not be taken: at most `MOST_CLOSING`.
-    closing: RefCell<Vec<(Lifeline, u32)>>,
+    closing: RefCell<Vec<(Arc<Wire>, u32)>>,
 }
 
 impl Watch {
@@ -52,7 +53,7 @@ impl Watch {
     }
 
     /// A session has ended; its socket is cut off when it had time to send what it has.
-    pub(super) fn closing(&self, lifeline: Lifeline, state: SocketState) {
+    pub(super) fn closing(&self, wire: Arc<Wire>, state: SocketState) {
         let patience = match state {
             SocketState::Open => ticks(LAST_WORDS),
             // It did not answer: it may be slow.
@@ -66,14 +67,14 @@ impl Watch {
             let (first, _) = closing.remove(0);
             first.cut();
         }
-        closing.push((lifeline, due));
+        closing.push((wire, due));
     }
 
     fn cut_closed(&self) {
-        self.closing.borrow_mut().retain(|(lifeline, due)| {
+        self.closing.borrow_mut().retain(|(wire, due)| {
             let over = *due <= self.tick();
             if over {
-                lifeline.cut();
+                wire.cut();
             }
             !over
         });

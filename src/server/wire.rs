@@ -1,27 +1,39 @@
-//! The writing side of a session's socket. actix-web would pass each frame through a session's mailbox, the actor, a response's
-//! body and a buffer, which costs several times what the kernel takes for it. So what a session says is gathered here while its
-//! actor runs and written when it has run, and a live event is written by the Dispatcher where nothing is before it. One of both
-//! at a time: session and Dispatcher live on one thread; the lock is there because messages between actors must be `Send`.
+//! A second hold on a session's socket, beside actix-web's: to write by, and to end it by.
+//!
+//! actix-web would pass each frame through a session's mailbox, the actor, a response's body and a buffer, which costs several
+//! times what the kernel takes for it. So what a session says is gathered here while its actor runs and written when it has run,
+//! and a live event is written by the Dispatcher where nothing is before it. One of both at a time: session and Dispatcher live
+//! on one thread; the lock is there because messages between actors must be `Send`.
 //!
 //! What the kernel does not take waits here, and the actor does not run until it is gone (`session/flow`): that bounds it to what
-//! one turn of an actor says, or one delivery.
+//! one turn of an actor says, or one delivery. Since it does not run then it can't close itself either; the Dispatcher can.
 
 use std::{
     io::{self, ErrorKind},
-    sync::{Mutex, MutexGuard, PoisonError},
+    net::Shutdown,
+    os::fd::{AsRawFd, RawFd},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use actix_http::ws::{CloseReason, OpCode, Parser};
 use actix_web::web::BytesMut;
-use tokio::io::{Interest, unix::AsyncFd};
+use socket2::{SockRef, Socket};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    net::TcpStream,
+};
 
-use super::Lifeline;
-
-/// A session's socket, to be written to.
+/// A session's socket; costs one entry in the process's table of open files.
 #[derive(Debug)]
 pub struct Wire {
-    lifeline: Lifeline,
+    /// Whether the session must hear of something before anything else is written.
+    hushed: AtomicBool,
     output: Mutex<Output>,
+    socket: Socket,
 }
 
 #[derive(Debug, Default)]
@@ -46,14 +58,10 @@ pub(super) enum Written {
 }
 
 impl Wire {
-    /// For this socket.
-    pub fn new(lifeline: Lifeline) -> Self {
-        Self { lifeline, output: Mutex::default() }
-    }
-
-    /// The hold on the socket.
-    pub fn lifeline(&self) -> &Lifeline {
-        &self.lifeline
+    /// A hold on this socket.
+    pub fn of(stream: &TcpStream) -> io::Result<Self> {
+        let socket = SockRef::from(stream).try_clone()?;
+        Ok(Self { hushed: AtomicBool::new(false), output: Mutex::default(), socket })
     }
 
     fn output(&self) -> MutexGuard<'_, Output> {
@@ -105,7 +113,7 @@ impl Wire {
     pub fn flush(&self) -> bool {
         let mut output = self.output();
         while output.begun && !output.waiting.is_empty() {
-            match self.lifeline.send(&output.waiting) {
+            match self.socket.send(&output.waiting) {
                 Ok(sent) => drop(output.waiting.split_to(sent)),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
@@ -123,13 +131,13 @@ impl Wire {
     /// The socket is gone: nothing is written to it any more.
     pub fn give_up(&self) {
         *self.output() = Output { begun: true, ended: true, waiting: BytesMut::new() };
-        self.lifeline.shut();
+        self.shut();
     }
 
     /// Waits until the kernel has taken all that waits.
-    pub async fn flushed(&self) -> io::Result<()> {
+    pub async fn flushed(self: Arc<Self>) -> io::Result<()> {
         #[expect(deprecated, reason = "sound for a socket that is held; what replaces it is unsafe to call")]
-        let socket = AsyncFd::with_interest(self.lifeline.socket(), Interest::WRITABLE)?;
+        let socket = AsyncFd::with_interest(Arc::clone(&self), Interest::WRITABLE)?;
         loop {
             let mut ready = socket.writable().await?;
             if self.flush() {
@@ -139,13 +147,23 @@ impl Wire {
         }
     }
 
+    /// Nothing is written past the session any more.
+    pub(super) fn hush(&self) {
+        self.hushed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether something may be written past the session.
+    pub(super) fn is_hushed(&self) -> bool {
+        self.hushed.load(Ordering::Relaxed)
+    }
+
     /// Writes frames past the session, where nothing is before them.
     pub(super) fn write(&self, frames: &[u8]) -> Written {
         let mut output = self.output();
         if !output.begun || output.ended || !output.waiting.is_empty() {
             return Written::Nothing;
         }
-        match self.lifeline.send(frames).map(|sent| frames.get(sent..).unwrap_or_default()) {
+        match self.socket.send(frames).map(|sent| frames.get(sent..).unwrap_or_default()) {
             Ok([]) => Written::All,
             Ok(rest) => {
                 output.waiting.extend_from_slice(rest);
@@ -153,5 +171,30 @@ impl Wire {
             }
             Err(_) => Written::Nothing,
         }
+    }
+
+    /// Hears nothing more: both sides have said goodbye, and the connection closes when its last bytes are written, not after
+    /// actix's wait for a client that is to close it (RFC 6455 section 5.5.1: the server does, at once).
+    pub fn hang_up(&self) {
+        drop(self.socket.shutdown(Shutdown::Read));
+    }
+
+    /// Ends the connection when its last bytes are written: both sides may say no more.
+    pub(super) fn shut(&self) {
+        // A connection that is gone already is as it should be.
+        drop(self.socket.shutdown(Shutdown::Both));
+    }
+
+    /// Ends the connection at once; what was not sent is given up, or the kernel would go on sending it to a client that
+    /// takes a byte a second.
+    pub(super) fn cut(&self) {
+        drop(self.socket.set_linger(Some(Duration::ZERO)));
+        self.shut();
+    }
+}
+
+impl AsRawFd for Wire {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
     }
 }

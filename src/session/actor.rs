@@ -317,7 +317,7 @@ impl Actor for Session {
 
     fn stopped(&mut self, _: &mut Ctx) {
         if self.parted {
-            self.wire.lifeline().hang_up();
+            self.wire.hang_up();
         }
         self.worker.stats.sessions.sub(1);
         self.give_up_place();

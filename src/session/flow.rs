@@ -37,7 +37,7 @@ impl<S> Flow<S> {
             let wire = &self.wire;
             let waits = self.waits.get_or_insert_with(|| {
                 let wire = Arc::clone(wire);
-                Box::pin(async move { wire.flushed().await })
+                Box::pin(wire.flushed())
             });
             match waits.as_mut().poll(cx) {
                 Poll::Pending => return Poll::Pending,

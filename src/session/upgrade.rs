@@ -21,7 +21,7 @@ use super::{
 use crate::{
     http::ApiError,
     protocol::{CloseCode, Dialect, Epoch, ErrorCode, Position, RoomName, SUBPROTOCOL, Seq, WireError},
-    server::{Lifeline, Wire},
+    server::Wire,
     worker::{SignInError, Worker},
 };
 
@@ -138,8 +138,8 @@ async fn open(
         return Ok(HttpResponse::UpgradeRequired().insert_header((header::SEC_WEBSOCKET_VERSION, VERSION)).finish());
     }
     // Where the process can have no more files open.
-    let lifeline =
-        request.conn_data::<Lifeline>().cloned().ok_or_else(|| WireError::unavailable().retry_after_ms(1_000))?;
+    let wire =
+        request.conn_data::<Arc<Wire>>().cloned().ok_or_else(|| WireError::unavailable().retry_after_ms(1_000))?;
     let seat = worker.admission.seat(crate::http::client_address(request, &worker))?;
     let refused = |error: SignInError| Entrance::Refused(error.close_code());
     let entrance = match (proof, &dialect) {
@@ -158,7 +158,6 @@ async fn open(
     let mut response = ws::handshake(request).map_err(|_| {
         WireError::new(ErrorCode::BadField, "this address speaks WebSocket: the upgrade headers are missing")
     })?;
-    let wire = Arc::new(Wire::new(lifeline));
     let session = Session::new(worker, dialect, entrance, position, Arc::clone(&wire), Holds { _seat: seat, gate });
     let actor = ws::WebsocketContext::with_codec(session, guard, Codec::new().max_size(frame_bytes));
     let mut response = response.streaming(Flow::new(actor, wire));
