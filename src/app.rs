@@ -317,6 +317,7 @@ fn server_bounds(config: &Config) -> ServerBounds {
         writer: WriterBounds {
             batch_messages: limits.batch_messages,
             batch_bytes: limits.batch_bytes,
+            batch_interval: limits.batch_interval,
             timeout: config.database.write_timeout,
         },
         recent: RecentBounds { events: limits.recent_events, bytes: limits.recent_bytes },

@@ -230,6 +230,8 @@ pub struct LimitsConfig {
     pub writer_queue: usize,
     pub batch_messages: usize,
     pub batch_bytes: usize,
+    #[serde(deserialize_with = "time")]
+    pub batch_interval: Duration,
     pub server_queue: usize,
     pub dispatcher_queue: usize,
     pub mirror_queue: usize,

@@ -155,17 +155,55 @@ async fn lagging_sessions_are_counted_while_they_lag() {
     }
 }
 
+/// The bench's figures, as it appends them to a file.
+fn bench(hub: &Hub, words: &[&str]) -> (bool, Value) {
+    let (url, pid) = (format!("ws://{}", hub.address), hub.pid().to_string());
+    let file = hub.folder().join("figures.json");
+    let file = file.to_str().unwrap();
+    let words = [&["bench", "--url", &url, "--pid", &pid, "--json", file, "--warmup", "200ms"], words].concat();
+    let output = hub.beside(&words);
+    let said = fs::read_to_string(file).unwrap();
+    (output.status.success(), serde_json::from_str(said.lines().last().unwrap()).unwrap())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_bench_counts_and_times_what_it_did() {
     let hub = Hub::with(HubOptions::default().unlimited());
+    for dialect in ["native", "tutorial"] {
+        let words = ["--members", "5", "--rate", "50", "--time", "1s", "--dialect", dialect];
+        let (whole, report) = bench(&hub, &words);
+        let figure = |name: &str| report["figures"][name].as_f64().unwrap_or_else(|| panic!("no {name}: {report}"));
+        assert!(whole, "{report}");
+        assert_eq!((figure("sent"), figure("delivered")), (50.0, 250.0), "{report}");
+        assert_eq!((figure("lost"), figure("doubled_or_out_of_order")), (0.0, 0.0), "{report}");
+        assert!((0.02..1_000.0).contains(&figure("delivery_p50_ms")), "{report}");
+        assert!(figure("cpu_us_per_delivery") > 0.0, "{report}");
+    }
+    // Earlier figures stand beside.
+    let file = hub.folder().join("figures.json");
     let (url, pid) = (format!("ws://{}", hub.address), hub.pid().to_string());
-    let words =
-        ["bench", "--url", &url, "--pid", &pid, "--members", "5", "--rate", "50", "--time", "1s", "--warmup", "200ms"];
+    let words = ["bench", "--url", &url, "--pid", &pid, "--time", "200ms", "--compare", file.to_str().unwrap()];
     let said = text(&hub.beside(&words));
-    assert!(said.contains("0 lost, 0 doubled or out of order"), "{said}");
-    let p50: Vec<f64> =
-        said.split("p50 ").skip(1).map(|rest| rest.split(' ').next().unwrap().parse().unwrap()).collect();
-    assert!(p50.len() == 2 && p50.iter().all(|ms| (0.05..1_000.0).contains(ms)), "{said}");
+    assert!(said.contains("was 250"), "{said}");
+}
+
+/// Open loop: what a server that stands still keeps waiting is late from when it was due.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_bench_sees_a_hub_that_stands_still() {
+    let hub = Hub::with(HubOptions::default().unlimited());
+    let pid = hub.pid().to_string();
+    let stopped = std::thread::spawn(move || {
+        let signal = |name: &str| assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+        std::thread::sleep(Duration::from_millis(1_700));
+        signal("-STOP");
+        std::thread::sleep(Duration::from_millis(500));
+        signal("-CONT");
+    });
+    let (whole, report) = bench(&hub, &["--members", "5", "--rate", "200", "--time", "3s"]);
+    stopped.join().unwrap();
+    assert!(whole, "{report}");
+    let p99_9 = report["figures"]["delivery_p99_9_ms"].as_f64().unwrap();
+    assert!((400.0..2_000.0).contains(&p99_9), "{report}");
 }
 
 fn with_input(hub: &Hub, arguments: &[&str], input: &str) -> (Option<i32>, String) {

@@ -1,5 +1,6 @@
-//! The Writer actor: group commit. What came in while one transaction ran is the next one's batch; nothing waits on
-//! purpose. On SQLite there is one; on PostgreSQL several, each for rooms of its own (`RoomKey::lane`). They live on an
+//! The Writer actor: group commit. What came in while one transaction ran is the next one's batch. A transaction costs much the
+//! same with one message or with ten, so it begins not sooner than `batch_interval` after the one before; a lone message is
+//! stored at once. On SQLite there is one; on PostgreSQL several, each for rooms of its own (`RoomKey::lane`). They live on an
 //! arbiter of their own; their queues are bounded by the ChatServer, which counts what it gave.
 //!
 //! No ack without a commit (P1). A batch whose outcome is unknown is run again: every row has a key by which it is found
@@ -39,6 +40,8 @@ pub struct WriterBounds {
     pub batch_messages: usize,
     /// Bytes of text and data in one transaction, but for its first message.
     pub batch_bytes: usize,
+    /// From one transaction's beginning to the next one's, at least.
+    pub batch_interval: Duration,
     /// After how long a message is answered `unavailable`.
     pub timeout: Duration,
 }
@@ -182,6 +185,10 @@ pub struct Writer {
     /// Halves of a batch that was refused: they go before the queue.
     halves: VecDeque<Batch>,
     current: Option<Batch>,
+    /// When the last transaction began.
+    began: Instant,
+    /// Whether the time for the next one is awaited.
+    gathering: bool,
     failing: bool,
     /// Whether it is about to try whether it can write.
     probing: bool,
@@ -208,6 +215,8 @@ impl Writer {
                 queue: VecDeque::new(),
                 halves: VecDeque::new(),
                 current: None,
+                began: Instant::now(),
+                gathering: false,
                 failing: false,
                 probing: false,
                 _guard: AbortOnPanic("writer"),
@@ -216,7 +225,16 @@ impl Writer {
     }
 
     fn pump(&mut self, ctx: &mut Context<Self>) {
-        if self.current.is_some() {
+        if self.current.is_some() || self.gathering {
+            return;
+        }
+        let early = self.bounds.batch_interval.saturating_sub(self.began.elapsed());
+        if !early.is_zero() && !self.queue.is_empty() && self.queue.len() < self.bounds.batch_messages {
+            self.gathering = true;
+            ctx.run_later(early, |writer, ctx| {
+                writer.gathering = false;
+                writer.pump(ctx);
+            });
             return;
         }
         let next = self.halves.pop_front().unwrap_or_else(|| Batch { items: self.take_batch(), in_doubt: false });
@@ -285,6 +303,7 @@ impl Writer {
         let rows: Vec<Row> = batch.items.iter().map(Item::row).collect();
         let (store, timeout) = (Arc::clone(&self.store), self.bounds.timeout / 2);
         let started = Instant::now();
+        self.began = started;
         let run = async move {
             let append = Box::pin(store.append(&rows));
             tokio::time::timeout(timeout, append).await.unwrap_or_else(|_| {
