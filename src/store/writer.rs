@@ -1,6 +1,6 @@
 //! The Writer actor: group commit. What came in while one transaction ran is the next one's batch. A transaction costs much the
-//! same with one message or with ten, so it begins not sooner than `batch_interval` after the one before; a lone message is
-//! stored at once. On SQLite there is one; on PostgreSQL several, each for rooms of its own (`RoomKey::lane`). They live on an
+//! same with one message or with ten, so a small one begins not sooner than `batch_interval` after the one before; a lone message
+//! is stored at once. On SQLite there is one; on PostgreSQL several, each for rooms of its own (`RoomKey::lane`). They live on an
 //! arbiter of their own; their queues are bounded by the ChatServer, which counts what it gave.
 //!
 //! No ack without a commit (P1). A batch whose outcome is unknown is run again: every row has a key by which it is found
@@ -30,6 +30,8 @@ use crate::{
 
 /// How often waiting messages are looked at for their time.
 const TICK: Duration = Duration::from_millis(100);
+/// So many messages are not made to wait for more.
+const ENOUGH: usize = 16;
 /// Between two tries of the same batch.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -229,7 +231,7 @@ impl Writer {
             return;
         }
         let early = self.bounds.batch_interval.saturating_sub(self.began.elapsed());
-        if !early.is_zero() && !self.queue.is_empty() && self.queue.len() < self.bounds.batch_messages {
+        if !early.is_zero() && !self.queue.is_empty() && self.queue.len() < ENOUGH {
             self.gathering = true;
             ctx.run_later(early, |writer, ctx| {
                 writer.gathering = false;
