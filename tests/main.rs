@@ -21,6 +21,7 @@ mod dataset;
 mod deployment;
 mod documents;
 mod durability;
+mod fan_out;
 mod frames;
 mod http_api;
 mod hygiene;

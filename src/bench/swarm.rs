@@ -243,6 +243,10 @@ impl Swarm {
         let start = Instant::now() + Duration::from_millis(2);
         self.end = start + time;
         let mut schedules = self.schedules(start);
+        if self.door.speech == Speech::Tutorial {
+            // Known only by this run's numbers.
+            self.members.iter_mut().for_each(|member| member.seq = None);
+        }
         self.fill_windows()?;
         loop {
             let now = Instant::now();
@@ -320,7 +324,7 @@ impl Swarm {
         socket.send(&self.door.speech.message(&room.name, number, self.body))?;
         // Where nothing is acked, what was sent is what is expected.
         if self.door.speech == Speech::Tutorial {
-            self.tally.stored(number, due);
+            self.tally.taken(number);
         }
         Ok(())
     }

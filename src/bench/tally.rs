@@ -75,10 +75,16 @@ impl Tally {
 
     /// The server says that it has it.
     pub(super) fn stored(&mut self, number: u64, now: Instant) {
-        let Some(Sent { due, members, .. }) = self.message(number) else { return };
+        let Some(Sent { due, .. }) = self.message(number) else { return };
+        self.taken(number);
+        self.ack.record(micros(due, now)).ok();
+    }
+
+    /// It is expected at all members.
+    pub(super) fn taken(&mut self, number: u64) {
+        let Some(Sent { members, .. }) = self.message(number) else { return };
         self.acked = self.acked.saturating_add(1);
         self.expected = self.expected.saturating_add(members);
-        self.ack.record(micros(due, now)).ok();
     }
 
     /// A member has it; `follows` says whether it came after the one before it.

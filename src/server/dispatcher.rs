@@ -42,10 +42,13 @@ pub(super) enum SocketState {
 
 /// One session as its Dispatcher knows it.
 pub(super) struct Local {
+    pub(super) id: SessionId,
     pub(super) recipient: Recipient<ToSession>,
     pub(super) outbox: Arc<Outbox>,
     pub(super) wire: Arc<Wire>,
     socket: Cell<SocketState>,
+    /// Whether it is looked at in each tick.
+    pub(super) attended: Cell<bool>,
     /// Whether it must bring a token in time.
     pub(super) awaits_token: bool,
     /// None before it is authenticated.
@@ -57,8 +60,15 @@ pub(super) struct Local {
 
 impl Local {
     /// Queues a message of so many frames and bytes, or notes the room as missed.
-    pub(super) fn queue(&self, message: ToSession, (frames, bytes): (usize, usize), tick: u32, stats: &Stats) -> bool {
-        if !self.outbox.admit(frames, bytes, tick) {
+    pub(super) fn queue(
+        &self,
+        message: ToSession,
+        (frames, bytes): (usize, usize),
+        watch: &Watch,
+        stats: &Stats,
+    ) -> bool {
+        self.attend(watch);
+        if !self.outbox.admit(frames, bytes, watch.tick()) {
             return false;
         }
         if self.recipient.try_send(message).is_err() {
@@ -69,6 +79,13 @@ impl Local {
         true
     }
 
+    /// It is to be looked at in each tick, as long as there is something to see.
+    fn attend(&self, watch: &Watch) {
+        if !self.attended.replace(true) {
+            watch.attend(self.id);
+        }
+    }
+
     /// Notes a room as missed up to `head`.
     pub(super) fn miss(&self, room: &RoomName, head: Seq, stats: &Stats) {
         if self.outbox.miss(room, head) {
@@ -77,8 +94,9 @@ impl Local {
     }
 
     /// The session must close. The Outbox says it, whether or not there is a place to wake the session at once.
-    pub(super) fn close(&self, code: CloseCode, tick: u32) {
-        self.outbox.close(code, tick);
+    pub(super) fn close(&self, code: CloseCode, watch: &Watch) {
+        self.attend(watch);
+        self.outbox.close(code, watch.tick());
         self.wire.hush();
         drop(self.recipient.try_send(ToSession::Look));
     }
@@ -135,7 +153,7 @@ impl Dispatcher {
 
     fn detach(&mut self, session: SessionId, room: &RoomName) {
         let Some(local) = self.rooms.get_mut(room) else { return };
-        local.leave(session, self.watch.tick(), &self.stats);
+        local.leave(session, &self.watch, &self.stats);
         if local.members.is_empty() {
             self.rooms.remove(room).into_iter().for_each(|local| local.end(&self.stats));
         }
@@ -166,11 +184,14 @@ impl Handler<Opened> for Dispatcher {
     fn handle(&mut self, opened: Opened, _: &mut Context<Self>) {
         let Opened { session, recipient, outbox, wire, awaits_token } = opened;
         let (holder, opened, since) = (RefCell::new(None), Instant::now(), self.watch.tick());
+        self.watch.opened(session, awaits_token);
         let local = Local {
+            id: session,
             recipient,
             outbox,
             wire,
             socket: Cell::new(SocketState::Open),
+            attended: Cell::new(false),
             awaits_token,
             holder,
             opened,
@@ -188,10 +209,11 @@ impl Handler<Register> for Dispatcher {
         // Whoever was disabled or revoked while they signed in has not been among the users yet.
         let sanctions = self.store.sanctions();
         if sanctions.refuse_lately(holder.user.key, &holder.mark) {
-            local.close(CloseCode::Revoked, self.watch.tick());
+            local.close(CloseCode::Revoked, &self.watch);
         } else if sanctions.admin_lately(holder.user.key).is_some_and(|admin| admin != holder.user.admin) {
-            local.close(CloseCode::Drain, self.watch.tick());
+            local.close(CloseCode::Drain, &self.watch);
         }
+        self.watch.holds(&holder, session);
         self.users.entry(holder.user.key).or_default().insert(session);
         *local.holder.borrow_mut() = Some(holder);
     }
@@ -202,6 +224,7 @@ impl Handler<Closing> for Dispatcher {
 
     fn handle(&mut self, Closing { session }: Closing, _: &mut Context<Self>) {
         if let Some((local, _)) = self.sessions.get(&session) {
+            local.attend(&self.watch);
             local.outbox.said_goodbye(self.watch.tick());
         }
     }
@@ -264,7 +287,7 @@ impl Handler<FellBehind> for Dispatcher {
     fn handle(&mut self, FellBehind { rooms }: FellBehind, _: &mut Context<Self>) {
         for (name, head) in rooms {
             let members = self.rooms.get(&name).into_iter().flat_map(|room| room.members.values());
-            fall_behind(&name, head, members, self.watch.tick(), &self.stats);
+            fall_behind(&name, head, members, &self.watch, &self.stats);
         }
     }
 }
@@ -285,10 +308,9 @@ impl Handler<Notify> for Dispatcher {
                 members.iter().flat_map(of).chain(room.iter().flat_map(inside)).collect()
             }
         };
-        let tick = self.watch.tick();
         for (local, _) in told.iter().filter_map(|session| self.sessions.get(session)) {
             // Without a number it may be lost; a client reads GET /api/me/rooms again after a reconnect.
-            local.queue(ToSession::Notice(notice.clone()), (1, notice.len()), tick, &self.stats);
+            local.queue(ToSession::Notice(notice.clone()), (1, notice.len()), &self.watch, &self.stats);
         }
     }
 }
@@ -322,10 +344,10 @@ impl Handler<Enforce> for Dispatcher {
             let holder = local.holder.borrow();
             let Some(holder) = holder.as_ref() else { continue };
             if self.store.sanctions().refuse_lately(user, &holder.mark) {
-                local.close(CloseCode::Revoked, self.watch.tick());
+                local.close(CloseCode::Revoked, &self.watch);
             } else if holder.user.admin != admin {
                 // It comes back with the rights that it has now.
-                local.close(CloseCode::Drain, self.watch.tick());
+                local.close(CloseCode::Drain, &self.watch);
             }
         }
     }
@@ -337,7 +359,7 @@ impl Handler<CloseSession> for Dispatcher {
     fn handle(&mut self, CloseSession(session): CloseSession, _: &mut Context<Self>) -> bool {
         let found = self.sessions.get(&session).filter(|(local, _)| local.outbox.ending().is_none());
         if let Some((local, _)) = found {
-            local.close(CloseCode::ClosedByAdmin, self.watch.tick());
+            local.close(CloseCode::ClosedByAdmin, &self.watch);
         }
         found.is_some()
     }

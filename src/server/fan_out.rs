@@ -16,7 +16,7 @@ use bytestring::ByteString;
 use indexmap::{IndexMap, map::Slice};
 
 use super::{
-    Place, SessionId, Wire,
+    Place, SessionId, Watch, Wire,
     dispatcher::{Dispatcher, Local},
     messages::{Deliver, ToSession},
     wire::Written,
@@ -111,7 +111,7 @@ impl FanOut {
     }
 
     /// Serves these members.
-    fn serve(&self, members: &Slice<SessionId, Member>, tick: u32, stats: &Stats) {
+    fn serve(&self, members: &Slice<SessionId, Member>, watch: &Watch, stats: &Stats) {
         let mut written = 0_usize;
         for from in (0..members.len()).step_by(AHEAD) {
             let Some(some) = members.get_range(from..members.len().min(from.saturating_add(AHEAD))) else { return };
@@ -121,7 +121,7 @@ impl FanOut {
                 if member.write(self) {
                     written = written.saturating_add(self.events.len());
                 } else {
-                    self.queue(&member.local, tick, stats);
+                    self.queue(&member.local, watch, stats);
                 }
             }
         }
@@ -130,10 +130,10 @@ impl FanOut {
 
     /// Through the session's queue: what does not fit at all is read page by page, what does not fit now is caught up after
     /// draining.
-    fn queue(&self, local: &Local, tick: u32, stats: &Stats) {
+    fn queue(&self, local: &Local, watch: &Watch, stats: &Stats) {
         let whole = ToSession::Events { room: self.room.clone(), events: Arc::clone(&self.events), bytes: self.bytes };
-        let queued = local.queue(whole, (self.events.len(), self.bytes), tick, stats)
-            || local.queue(ToSession::Behind { room: self.room.clone(), head: self.head }, (1, 0), tick, stats);
+        let queued = local.queue(whole, (self.events.len(), self.bytes), watch, stats)
+            || local.queue(ToSession::Behind { room: self.room.clone(), head: self.head }, (1, 0), watch, stats);
         if !queued {
             local.miss(&self.room, self.head, stats);
         }
@@ -163,11 +163,11 @@ struct Held {
 
 impl LocalRoom {
     /// A session is in it no longer. The last one takes its place, which may have been served already.
-    pub(super) fn leave(&mut self, session: SessionId, tick: u32, stats: &Stats) {
+    pub(super) fn leave(&mut self, session: SessionId, watch: &Watch, stats: &Stats) {
         let Some((place, ..)) = self.members.swap_remove_full(&session) else { return };
         let Some(going) = self.going.as_ref().filter(|going| place < going.next) else { return };
         if let Some(moved) = self.members.as_slice().get_range(place..place.saturating_add(1)) {
-            going.serve(moved, tick, stats);
+            going.serve(moved, watch, stats);
         }
     }
 
@@ -196,12 +196,12 @@ impl LocalRoom {
 impl Dispatcher {
     /// Serves the next part of a room, and comes back for the one after it.
     fn go_on(&mut self, name: RoomName, ctx: &mut Context<Self>) {
-        let (tick, stats) = (self.watch.tick(), Arc::clone(&self.stats));
+        let (watch, stats) = (&self.watch, Arc::clone(&self.stats));
         let Some(room) = self.rooms.get_mut(&name) else { return };
         let Some(going) = &mut room.going else { return };
         let end = room.members.len().min(going.next.saturating_add(PART));
         if let Some(part) = room.members.get_range(going.next..end) {
-            going.serve(part, tick, &stats);
+            going.serve(part, watch, &stats);
         }
         going.next = end;
         if end < room.members.len() {
@@ -224,7 +224,7 @@ impl Dispatcher {
 
     /// Gives out what was held, where its time has come.
     fn release(&mut self, name: RoomName, ctx: &mut Context<Self>) {
-        let (tick, stats) = (self.watch.tick(), Arc::clone(&self.stats));
+        let (watch, stats) = (&self.watch, Arc::clone(&self.stats));
         let Some(room) = self.rooms.get_mut(&name).filter(|room| room.going.is_none() && room.held.deliveries > 0)
         else {
             return;
@@ -238,7 +238,7 @@ impl Dispatcher {
         let Held { events, behind, taken, deliveries } = std::mem::take(&mut room.held);
         if let Some(head) = behind {
             stats.dispatcher_queue.sub(deliveries);
-            return fall_behind(&name, head, room.members.values(), tick, &stats);
+            return fall_behind(&name, head, room.members.values(), watch, &stats);
         }
         room.going = FanOut::new(name.clone(), events.into(), (taken, deliveries), self.pace.bytes);
         self.go_on(name, ctx);
@@ -250,11 +250,11 @@ pub(super) fn fall_behind<'a>(
     room: &RoomName,
     head: Seq,
     members: impl Iterator<Item = &'a Member>,
-    tick: u32,
+    watch: &Watch,
     stats: &Stats,
 ) {
     for Member { local, .. } in members {
-        if !local.queue(ToSession::Behind { room: room.clone(), head }, (1, 0), tick, stats) {
+        if !local.queue(ToSession::Behind { room: room.clone(), head }, (1, 0), watch, stats) {
             local.miss(room, head, stats);
         }
     }

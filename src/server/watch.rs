@@ -1,9 +1,11 @@
 //! How a Dispatcher watches over its sessions, which don't run while their clients take nothing: it gives the heartbeat,
-//! ends sessions whose token has ended or never came, and shuts the sockets of those that don't do as they are told. One
-//! look at all sessions in each tick; nothing here has a timer of its own.
+//! ends sessions whose token has ended or never came, and shuts the sockets of those that don't do as they are told. A session is
+//! looked at when its next heartbeat or its token is due, and in each tick as long as something is queued for it or it is
+//! ending: thousands of idle ones cost next to nothing. What is noted of a session that has ended is gone with its next heartbeat.
 
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -11,9 +13,9 @@ use std::{
 use actix::prelude::*;
 
 use super::{
-    Wire,
+    SessionId, Wire,
     dispatcher::{Dispatcher, Local, SocketState},
-    messages::ToSession,
+    messages::{Holder, ToSession},
     outbox::Ending,
 };
 use crate::protocol::CloseCode;
@@ -31,6 +33,8 @@ pub struct Watch {
     heartbeat: u32,
     auth_timeout: u32,
     stalled_timeout: u32,
+    /// Which sessions are to be looked at in which tick.
+    due: RefCell<BTreeMap<u32, Vec<SessionId>>>,
     /// Sockets of sessions that have ended, whose last bytes may not be taken: at most `MOST_CLOSING`.
     closing: RefCell<Vec<(Arc<Wire>, u32)>>,
 }
@@ -43,6 +47,7 @@ impl Watch {
             heartbeat: ticks(heartbeat),
             auth_timeout: ticks(auth_timeout),
             stalled_timeout: ticks(stalled_timeout),
+            due: RefCell::default(),
             closing: RefCell::default(),
         }
     }
@@ -50,6 +55,47 @@ impl Watch {
     /// The time, in ticks since the worker's start.
     pub(super) fn tick(&self) -> u32 {
         self.tick.get()
+    }
+
+    /// A session is to be looked at after so many ticks.
+    fn look_after(&self, ticks: u32, session: SessionId) {
+        let at = self.tick().saturating_add(ticks.max(1));
+        self.due.borrow_mut().entry(at).or_default().push(session);
+    }
+
+    /// A session has opened.
+    pub(super) fn opened(&self, session: SessionId, awaits_token: bool) {
+        self.look_after(self.heartbeat, session);
+        if awaits_token {
+            self.look_after(self.auth_timeout, session);
+        }
+    }
+
+    /// A session is to be looked at when its token's times have come; what is later than a heartbeat is seen to then.
+    pub(super) fn holds(&self, holder: &Holder, session: SessionId) {
+        let now = Instant::now();
+        for time in holder.warn_at.into_iter().chain([holder.ends_at]) {
+            let after = ticks(time.saturating_duration_since(now)).saturating_add(1);
+            if after <= self.heartbeat.saturating_add(1) {
+                self.look_after(after, session);
+            }
+        }
+    }
+
+    /// Something is to be seen of a session from the next tick on.
+    pub(super) fn attend(&self, session: SessionId) {
+        self.look_after(1, session);
+    }
+
+    /// Those whose tick has come.
+    fn take_due(&self) -> Vec<SessionId> {
+        let mut due = self.due.borrow_mut();
+        let later = due.split_off(&self.tick().saturating_add(1));
+        let mut sessions: Vec<_> = std::mem::replace(&mut *due, later).into_values().flatten().collect();
+        // Each once, whatever it is due for.
+        sessions.sort_unstable_by_key(|session| session.0);
+        sessions.dedup();
+        sessions
     }
 
     /// A session has ended; its socket is cut off when it had time to send what it has.
@@ -91,14 +137,25 @@ impl Dispatcher {
             dispatcher.watch.tick.set(dispatcher.watch.tick().saturating_add(1));
             dispatcher.watch.cut_closed();
             let now = Instant::now();
-            for (local, _) in dispatcher.sessions.values() {
-                dispatcher.look_at(local, now);
+            for session in dispatcher.watch.take_due() {
+                if let Some((local, _)) = dispatcher.sessions.get(&session) {
+                    dispatcher.look_at(local, now);
+                }
             }
         });
     }
 
     fn look_at(&self, local: &Local, now: Instant) {
         let (watch, tick) = (&self.watch, self.watch.tick());
+        let open_for = tick.saturating_sub(local.since);
+        let beats = open_for > 0 && open_for.is_multiple_of(watch.heartbeat);
+        if beats {
+            watch.look_after(watch.heartbeat, local.id);
+        }
+        local.attended.set(local.outbox.frames() > 0 || local.outbox.ending().is_some());
+        if local.attended.get() {
+            watch.attend(local.id);
+        }
         if let Some(Ending { code, since }) = local.outbox.ending() {
             // Messages may be about to be stored, whose acks it waits for.
             let patience = if code == Some(CloseCode::Drain) { watch.stalled_timeout } else { ticks(LAST_WORDS) };
@@ -119,25 +176,27 @@ impl Dispatcher {
             }
             return;
         }
-        let open_for = tick.saturating_sub(local.since);
         let mut holder = local.holder.borrow_mut();
         let Some(holder) = holder.as_mut() else {
             if local.awaits_token && open_for >= watch.auth_timeout {
-                local.close(CloseCode::AuthTimeout, tick);
+                local.close(CloseCode::AuthTimeout, watch);
             }
             return;
         };
+        if beats {
+            watch.holds(holder, local.id);
+        }
         if now >= holder.ends_at {
-            return local.close(CloseCode::TokenExpired, tick);
+            return local.close(CloseCode::TokenExpired, watch);
         }
         if holder.warn_at.is_some_and(|at| now >= at)
-            && local.queue(ToSession::TokenExpiring, (1, 0), tick, &self.stats)
+            && local.queue(ToSession::TokenExpiring, (1, 0), watch, &self.stats)
         {
             holder.warn_at = None;
         }
-        if open_for > 0 && open_for.is_multiple_of(watch.heartbeat) {
+        if beats {
             // One that has no place for it shows by that whether it takes anything.
-            local.queue(ToSession::Heartbeat, (1, 0), tick, &self.stats);
+            local.queue(ToSession::Heartbeat, (1, 0), watch, &self.stats);
         }
     }
 }

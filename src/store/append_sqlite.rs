@@ -8,7 +8,9 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use sea_orm::{
     DatabaseConnection,
-    sqlx::{self, AssertSqlSafe, Executor, Row as _, Sqlite, SqliteConnection, pool::PoolConnection, sqlite::SqliteRow},
+    sqlx::{
+        self, AssertSqlSafe, Executor, Row as _, Sqlite, SqliteConnection, pool::PoolConnection, sqlite::SqliteRow,
+    },
 };
 
 use super::{
