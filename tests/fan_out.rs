@@ -50,7 +50,8 @@ async fn comes_and_goes(mut client: Client, n: usize) {
         // Where it was not left, this joins it anew while its events come.
         let joined = client.ask(json!({"type": "join", "room": "huge", "after": last})).await;
         assert_eq!(joined["type"], "ok", "{joined}");
-        let before: Vec<i64> = client.kept().filter_map(|frame| frame["seq"].as_i64()).filter(|seq| *seq > last).collect();
+        let before: Vec<i64> =
+            client.kept().filter_map(|frame| frame["seq"].as_i64()).filter(|seq| *seq > last).collect();
         client.forget();
         assert!(before.iter().zip(last + 1..).all(|(seq, next)| *seq == next), "P3: {before:?} after {last}");
         if joined["replay"] == 0 && last < joined["head"].as_i64().unwrap() {
