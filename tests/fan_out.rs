@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::support::{Client, Hub, HubOptions};
 
-const MESSAGES: i64 = 150;
+const MESSAGES: i64 = 200;
 
 /// Reads to the last message; each must follow the one before.
 async fn reads_all(mut client: Client, mut last: i64) -> Client {
@@ -88,31 +88,40 @@ async fn p3_p4_p7_a_huge_room_while_members_come_and_go() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p3_a_reader_that_is_slow_by_turns_gets_all_in_order() {
-    let hub = Hub::with(HubOptions::default().unlimited().set("server.workers", 1));
-    let mut slow = Client::cramped(&hub.url("/ws"), &crate::support::token("slow", "slow")).await;
-    slow.join("busy").await;
-    let quick = hub.member("quick", "busy").await;
-    let mut sender = hub.member("sender", "busy").await;
-    let text = "x".repeat(3_000);
-    let reading = tokio::spawn(reads_all(quick, 0));
-    let slowly = tokio::spawn(async move {
-        let mut last = 0;
-        while last < MESSAGES {
-            if last % 10 == 0 {
-                // Its socket fills, and what was half written must come first.
-                tokio::time::sleep(Duration::from_millis(40)).await;
-            }
-            let message = slow.message().await;
-            assert_eq!(message["seq"], last + 1, "P3: a gap, a repeat or another order");
-            last += 1;
-        }
-    });
-    for _ in 0..MESSAGES {
-        sender.say("busy", &text).await;
+async fn p3_p4_readers_that_are_slow_by_turns_and_a_worker_that_misses_deliveries() {
+    let small = [("limits.send_buffer_bytes", "4608"), ("limits.dispatcher_queue", "1"), ("limits.batch_messages", "2")];
+    let options = HubOptions::default().unlimited().set("server.workers", 1).set("limits.batch_interval", "0s");
+    let hub = Hub::with(small.into_iter().fold(options, |options, (key, value)| options.set(key, value)));
+    let mut slow = Vec::new();
+    for n in 0..20 {
+        let name = format!("slow-{n}");
+        let mut client = Client::cramped(&hub.url("/ws"), &crate::support::token(&name, &name)).await;
+        client.join("busy").await;
+        slow.push(client);
     }
-    reading.await.unwrap();
-    slowly.await.unwrap();
+    let mut sender = hub.member("sender", "busy").await;
+    let reading = slow.into_iter().enumerate().map(|(n, mut client)| {
+        tokio::spawn(async move {
+            for seq in 1..=MESSAGES {
+                if seq % 4 == 0 {
+                    // Its socket fills, and what was half written must come first.
+                    tokio::time::sleep(Duration::from_micros(500 * u64::try_from(n).unwrap())).await;
+                }
+                assert_eq!(client.message().await["seq"], seq, "P3, P4: a gap, a repeat or another order");
+            }
+        })
+    });
+    let reading: Vec<_> = reading.collect();
+    let text = "x".repeat(1_000);
+    for n in 0..MESSAGES {
+        sender.send(&json!({"type": "send", "id": n, "room": "busy", "message": text})).await;
+        if n % 50 == 49 {
+            sender.until(|frame| frame["id"] == n).await;
+        }
+    }
+    for read in join_all(reading).await {
+        read.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
