@@ -89,7 +89,8 @@ async fn p3_p4_p7_a_huge_room_while_members_come_and_go() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p3_p4_readers_that_are_slow_by_turns_and_a_worker_that_misses_deliveries() {
-    let small = [("limits.send_buffer_bytes", "4608"), ("limits.dispatcher_queue", "1"), ("limits.batch_messages", "2")];
+    let small =
+        [("limits.send_buffer_bytes", "4608"), ("limits.dispatcher_queue", "1"), ("limits.batch_messages", "2")];
     let options = HubOptions::default().unlimited().set("server.workers", 1).set("limits.batch_interval", "0s");
     let hub = Hub::with(small.into_iter().fold(options, |options, (key, value)| options.set(key, value)));
     let mut slow = Vec::new();

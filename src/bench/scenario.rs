@@ -69,6 +69,8 @@ impl Bench {
             let class = self.plan.class(class)?;
             self.load(name, swarm(vec![class])?)
         };
+        // Where a process may not have so many sockets, `--members` says how many.
+        let most = self.plan.members.unwrap_or(10_000);
         match scenario {
             None | Some(Scenario::Floor) => one(usual(1, 100, Pace::Rate(40.0))),
             Some(Scenario::Room) => one(usual(1, 1_000, Pace::Rate(40.0))),
@@ -85,11 +87,11 @@ impl Bench {
                 self.huge(name, swarm(vec![huge, usual(10, 10, Pace::Rate(100.0))])?)
             }
             Some(Scenario::GrowthMembers) => {
-                self.growth(name, &swarm, &[(1, 1, 200.0), (1, 100, 200.0), (1, 1_000, 20.0), (1, 10_000, 2.0)])
+                let rate = |members: u32| 20_000.0 / f64::from(members);
+                let steps = [100, 1_000, most].map(|members| (1, members, rate(members)));
+                self.growth(name, &swarm, &[&[(1, 1, rate(100))][..], &steps].concat())
             }
-            Some(Scenario::GrowthRooms) => {
-                self.growth(name, &swarm, &[(1, 1, 1_000.0), (100, 1, 1_000.0), (10_000, 1, 1_000.0)])
-            }
+            Some(Scenario::GrowthRooms) => self.growth(name, &swarm, &[1, 100, most].map(|rooms| (rooms, 1, 1_000.0))),
         }
     }
 

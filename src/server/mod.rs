@@ -1,6 +1,7 @@
 //! ChatServer (central: rooms, who is where, rights, order) and Dispatcher (its hand on each worker, which knows its
 //! local sessions by room and by user). Requests flow one way, session → ChatServer → Writer; answers come back through
-//! oneshots or as new messages, so nothing here ever waits for another actor.
+//! oneshots or as new messages, so nothing here ever waits for another actor. `fan_out`, `place` and `wire` are a live event's way to
+//! a socket.
 
 mod chat_server;
 mod commands;
