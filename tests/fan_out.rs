@@ -35,7 +35,7 @@ async fn comes_and_goes(mut client: Client, n: usize) {
             assert_eq!(seq, last + 1, "P3, P4: a gap or a repeat");
             last = seq;
         }
-        if n % 3 > 0 {
+        if !n.is_multiple_of(3) {
             let left = client.ask(json!({"type": "leave", "room": "huge"})).await;
             assert_eq!(left["type"], "ok", "{left}");
             // What came before the answer was on its way.
@@ -75,7 +75,7 @@ async fn p3_p4_p7_a_huge_room_while_members_come_and_go() {
     let reading = members.into_iter().enumerate().map(|(n, client)| {
         tokio::spawn(async move {
             // One in five stays away for a while again and again.
-            if n % 5 == 0 { comes_and_goes(client, n / 5).await } else { drop(reads_all(client, 0).await) }
+            if n.is_multiple_of(5) { comes_and_goes(client, n / 5).await } else { drop(reads_all(client, 0).await) }
         })
     });
     let reading: Vec<_> = reading.collect();

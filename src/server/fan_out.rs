@@ -95,6 +95,7 @@ struct FanOut {
 }
 
 impl FanOut {
+    /// None where there are no events.
     fn new(
         room: RoomName,
         events: Arc<[Numbered<ByteString>]>,
@@ -276,6 +277,9 @@ impl Handler<Deliver> for Dispatcher {
         }
         let Deliver { room: name, events, taken } = deliver;
         room.going = FanOut::new(name.clone(), events, (taken, 1), self.pace.bytes);
+        if room.going.is_none() {
+            return self.stats.dispatcher_queue.sub(1);
+        }
         self.go_on(name, ctx);
     }
 }

@@ -109,6 +109,11 @@ impl Wire {
         output.ended = true;
     }
 
+    /// The session has ended: nothing follows what waits.
+    pub fn end(&self) {
+        self.output().ended = true;
+    }
+
     /// Gives the kernel what waits; says whether it took all.
     pub fn flush(&self) -> bool {
         let mut output = self.output();

@@ -316,6 +316,7 @@ impl Actor for Session {
     }
 
     fn stopped(&mut self, _: &mut Ctx) {
+        self.wire.end();
         if self.parted {
             self.wire.hang_up();
         }
