@@ -374,7 +374,7 @@ async fn a_copy_that_is_ended_halfway_leaves_nothing_and_is_run_again() {
     let mut server = Postgres::start(&[]);
     let url = migrated(&server);
     // The last page never comes to an end by itself, or not soon.
-    let slow = "IF NEW.seq = 12000 THEN PERFORM pg_sleep(6); END IF; RETURN NEW;";
+    let slow = "IF NEW.seq = 12000 THEN PERFORM pg_sleep(3); END IF; RETURN NEW;";
     trigger(&Database::open(&url).await, "hub_message", slow).await;
     let sleeps = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
     let halfway = |server: &Postgres| {
