@@ -26,7 +26,7 @@ pub(super) struct Door {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Frame {
     Hello,
-    /// A join's answer: what the room's head is, and how much of it will be replayed.
+    /// A join's answer: where the room stands.
     Joined {
         head: u64,
     },

@@ -11,7 +11,7 @@ use std::{
 use mio::{Events, Poll, Token};
 
 use super::{
-    BenchError,
+    BenchError, Tokens,
     socket::{Came, Socket},
     speech::{Door, Frame, Speech},
     tally::Tally,
@@ -43,7 +43,7 @@ pub(super) enum Pace {
 }
 
 impl Class {
-    pub(super) fn connections(&self) -> u32 {
+    fn connections(&self) -> u32 {
         self.rooms.saturating_mul(self.members)
     }
 }
@@ -98,7 +98,7 @@ impl Schedule {
 pub(super) struct Swarm {
     door: Door,
     address: SocketAddr,
-    tokens: Box<dyn Fn(u32) -> String>,
+    tokens: Tokens,
     poll: Poll,
     events: Events,
     buffer: Vec<u8>,
@@ -116,12 +116,7 @@ pub(super) struct Swarm {
 
 impl Swarm {
     /// Connections for these rooms, not opened yet.
-    pub(super) fn new(
-        door: Door,
-        tokens: Box<dyn Fn(u32) -> String>,
-        classes: Vec<Class>,
-        body: usize,
-    ) -> Result<Self, BenchError> {
+    pub(super) fn new(door: Door, tokens: Tokens, classes: Vec<Class>, body: usize) -> Result<Self, BenchError> {
         let address = door.host.to_socket_addrs()?.next().ok_or(BenchError::NoAddress)?;
         let run: u32 = rand::random();
         let (mut rooms, mut members, mut user) = (Vec::new(), Vec::new(), 0_u32);

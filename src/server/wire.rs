@@ -46,6 +46,13 @@ struct Output {
     waiting: BytesMut,
 }
 
+impl Output {
+    /// Of a socket that takes nothing any more.
+    fn gone() -> Self {
+        Self { begun: true, ended: true, waiting: BytesMut::new() }
+    }
+}
+
 /// What became of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Written {
@@ -123,7 +130,7 @@ impl Wire {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
                 // The reading side hears of it too, and ends the session.
-                Err(_) => *output = Output { begun: true, ended: true, waiting: BytesMut::new() },
+                Err(_) => *output = Output::gone(),
             }
         }
         if output.waiting.is_empty() {
@@ -135,7 +142,7 @@ impl Wire {
 
     /// The socket is gone: nothing is written to it any more.
     pub fn give_up(&self) {
-        *self.output() = Output { begun: true, ended: true, waiting: BytesMut::new() };
+        *self.output() = Output::gone();
         self.shut();
     }
 
@@ -157,7 +164,7 @@ impl Wire {
         self.hushed.store(true, Ordering::Relaxed);
     }
 
-    /// Whether something may be written past the session.
+    /// Whether nothing may be written past the session.
     pub(super) fn is_hushed(&self) -> bool {
         self.hushed.load(Ordering::Relaxed)
     }
