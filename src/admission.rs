@@ -26,8 +26,11 @@ use crate::{
 const RETRY_MS: u64 = 5_000;
 /// Over which clients that came too many at once are asked to come back.
 const SPREAD_MS: u64 = 2_000;
-/// Open files that are not sockets of sessions: the database, requests under way, sockets whose sessions have just ended.
-const RESERVED_FILES: u64 = 2_560;
+/// Open files that are not sockets: the database, sockets whose sessions have just ended.
+const RESERVED_FILES: u64 = 1_536;
+/// Connections that are no session's, or not yet, beside a quarter of what sessions there may be: requests are short, and sockets
+/// that say nothing are closed soon.
+const SPARE_CONNECTIONS: usize = 1_024;
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 /// Names that one address may try, in relation to the tries for one name.
@@ -91,6 +94,11 @@ impl Admission {
     /// Sockets that this node takes.
     pub fn most_sessions(&self) -> usize {
         self.most_sessions
+    }
+
+    /// Connections that this node takes beside its sessions'.
+    pub fn most_connections(&self) -> usize {
+        (self.most_sessions / 4).saturating_add(SPARE_CONNECTIONS)
     }
 
     /// Where a request comes from: its peer, or what the trusted proxies before the hub say. Each proxy adds the address
@@ -233,10 +241,11 @@ fn is_local(ip: IpAddr) -> bool {
     }
 }
 
-/// Each socket takes two of the process's files: its own, and the one by which it can be shut from outside.
+/// As many as there are files for, with those that are no session's.
 fn sessions_by_files() -> usize {
     let files = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1_024);
-    usize::try_from(files.saturating_sub(RESERVED_FILES) / 2).unwrap_or(usize::MAX).max(100)
+    let sockets = usize::try_from(files.saturating_sub(RESERVED_FILES)).unwrap_or(usize::MAX);
+    (sockets.saturating_sub(SPARE_CONNECTIONS) / 5).saturating_mul(4).max(100)
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! Wires everything together, runs it, and stops it: the order of starting and of stopping is all here.
 
 use std::{
-    any::Any,
     io,
     net::SocketAddr,
     num::NonZero,
@@ -15,13 +14,7 @@ use std::{
 };
 
 use actix::{Addr, Arbiter};
-use actix_web::{
-    App, HttpServer,
-    dev::Extensions,
-    middleware::{NormalizePath, from_fn},
-    rt::net::TcpStream,
-    web,
-};
+use actix_web::web;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{MissedTickBehavior, interval, sleep, timeout},
@@ -31,13 +24,10 @@ use crate::{
     admission::Admission,
     auth::{self, AppKeys, Authenticator, KeyError, OWN_KEY_SETTING, OwnKey, Passwords},
     config::{Config, CreatePolicy, DatabaseUrl},
-    greeting, http,
+    greeting, listener,
     mirror::{self, BusError, BusSettings, Mirror, OutgoingBounds, Subscriber},
     room::RecentBounds,
-    server::{
-        ChatServer, Dispatcher, Pace, RegisterWorker, ServerBounds, ServerHandle, StopSessions, Watch, Wire, WorkerId,
-    },
-    session,
+    server::{ChatServer, Dispatcher, Pace, RegisterWorker, ServerBounds, ServerHandle, StopSessions, Watch, WorkerId},
     stats::{self, Stats},
     store::{OpenError, Probe, ReadMarks, Store, StoreBounds, StoreError, Writer, WriterBounds},
     worker::{Stopping, Worker},
@@ -47,14 +37,10 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(20);
 /// How often sessions that are still there are told again that the hub stops.
 const TELL_AGAIN: Duration = Duration::from_millis(500);
-/// Time for a request's head to come whole: a client that sends a byte now and then is answered 408.
-const REQUEST_HEAD: Duration = Duration::from_secs(5);
-/// Connections of a worker beside those of its sessions.
-const SPARE_CONNECTIONS: usize = 1_024;
 /// The setting that holds the key by which nodes seal what they tell each other.
 const BUS_KEY_SETTING: &str = "bus_key";
 /// What the very end may take: requests under way, and the database's files.
-const LAST: Duration = Duration::from_secs(1);
+const LAST: Duration = listener::LAST;
 
 /// Why the hub does not run.
 #[derive(Debug, thiserror::Error)]
@@ -226,45 +212,16 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
         }
     };
     let setup = store.setup_secret(auth::make_secret).await?;
-    let (origins, echo) = (config.server.origins.clone(), config.server.echo);
-    // Others than sessions are requests, which are short, and sockets that say nothing, which are closed soon.
-    let connections = admission.most_sessions().div_ceil(workers).saturating_add(SPARE_CONNECTIONS);
-    let (body_bytes, send_buffer, stalled) =
-        (config.limits.body_bytes, config.limits.send_buffer_bytes, config.limits.stalled_timeout);
-    let bound = HttpServer::new(move || {
-        App::new()
-            .app_data(make_worker())
-            .app_data(web::QueryConfig::default().error_handler(http::query_error))
-            .app_data(web::PayloadConfig::new(body_bytes))
-            .wrap(NormalizePath::trim())
-            .wrap(from_fn(http::finish))
-            .wrap(http::cors(&origins))
-            .configure(|routes| {
-                if echo {
-                    routes.route("/ws/echo", web::get().to(session::echo));
-                }
-            })
-            .route("/ws", web::get().to(session::native))
-            .route("/ws/chat", web::get().to(session::plain))
-            .route("/ws/chat/{room}", web::get().to(session::plain))
-            .configure(http::routes)
-    })
-    .workers(workers)
-    .max_connections(connections)
-    .client_request_timeout(REQUEST_HEAD)
-    .disable_signals()
-    .shutdown_timeout(LAST.as_secs())
-    .on_connect(move |socket, data: &mut Extensions| guard_socket(socket, data, send_buffer, stalled))
-    .bind(config.server.bind)
-    .map_err(|source| match source.kind() {
-        io::ErrorKind::AddrInUse => AppError::PortInUse(config.server.bind),
-        _ => AppError::Bind { address: config.server.bind, source },
-    })?;
-    let addresses = bound.addrs();
-    let running = bound.run();
+    let (running, address) =
+        listener::open(&config, admission.most_connections(), workers, make_worker).map_err(|source| {
+            match source.kind() {
+                io::ErrorKind::AddrInUse => AppError::PortInUse(config.server.bind),
+                _ => AppError::Bind { address: config.server.bind, source },
+            }
+        })?;
     let stop_http = running.handle();
     let mut running = actix_web::rt::spawn(running);
-    greeting::greet(&addresses, setup.as_ref())?;
+    greeting::greet(&[address], setup.as_ref())?;
 
     tokio::select! {
         () = signals.next() => {}
@@ -326,28 +283,6 @@ fn server_bounds(config: &Config) -> ServerBounds {
         page_bytes: limits.page_bytes,
         room_idle: limits.room_idle,
         new_rooms_per_hour: limits.new_rooms_per_hour,
-    }
-}
-
-/// A client that takes nothing is cut by the kernel, or by its Dispatcher: its session's actor does not run then. Its send buffer is bounded too.
-fn guard_socket(socket: &dyn Any, data: &mut Extensions, send_buffer: usize, stalled: Duration) {
-    let Some(stream) = socket.downcast_ref::<TcpStream>() else { return };
-    match Wire::of(stream) {
-        Ok(wire) => drop(data.insert(Arc::new(wire))),
-        Err(error) => tracing::warn!(%error, "no second hold on a socket: it can't be a session's"),
-    }
-    let socket = socket2::SockRef::from(stream);
-    let set = socket.set_send_buffer_size(send_buffer).and_then(|()| {
-        // An ack and an event are two small writes: the second must not wait for the client's delayed acknowledgement.
-        socket.set_tcp_nodelay(true)?;
-        #[cfg(target_os = "linux")]
-        socket.set_tcp_user_timeout(Some(stalled))?;
-        #[cfg(not(target_os = "linux"))]
-        let _ = stalled;
-        Ok(())
-    });
-    if let Err(error) = set {
-        tracing::debug!(%error, "a socket's options could not be set");
     }
 }
 

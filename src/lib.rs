@@ -10,6 +10,7 @@ pub mod config;
 mod fatal;
 mod greeting;
 pub mod http;
+mod listener;
 pub mod mirror;
 mod process;
 pub mod protocol;

@@ -114,6 +114,7 @@ impl Local {
     /// Cuts off a client that does not take what is sent; says whether it was there till now.
     pub(super) fn cut(&self) -> bool {
         self.wire.cut();
+        drop(self.recipient.try_send(ToSession::End));
         self.socket.replace(SocketState::Cut) != SocketState::Cut
     }
 

@@ -317,9 +317,6 @@ impl Actor for Session {
 
     fn stopped(&mut self, _: &mut Ctx) {
         self.wire.end();
-        if self.parted {
-            self.wire.hang_up();
-        }
         self.worker.stats.sessions.sub(1);
         self.give_up_place();
         #[expect(clippy::disallowed_methods, reason = "one for each session, to its own thread")]

@@ -1,25 +1,29 @@
-//! The socket's guard, between actix-web's payload and actix-web-actors' codec. The codec reads all that is there before it
+//! The reading half of a session's socket, and its guard before actix-web-actors' codec. The codec reads all that is there before it
 //! gives out the first frame, and a frame whole before it looks at its length: one client could fill the memory in two
 //! ways. The guard hands on one frame at a time, the next one only when the session has handled it, and none that `Frames`
-//! refuses. Bounds: a frame of `limits.frame_bytes` (`limits.auth_frame_bytes` before a token came), and the chunk of at most
-//! 32 KiB that actix-web has read. Lives on the session's thread.
+//! refuses. Bounds: a frame of `limits.frame_bytes` (`limits.auth_frame_bytes` before a token came), and the 16 KiB that were
+//! read at once. Lives on the session's thread.
 
 use std::{
     cell::Cell,
-    mem,
+    mem::{self, MaybeUninit},
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
-use actix_web::{
-    error::PayloadError,
-    web::{self, Bytes},
-};
+use actix_web::{error::PayloadError, web::Bytes};
 use futures_util::Stream;
+use tokio::{
+    io::{AsyncRead, ReadBuf},
+    net::tcp::OwnedReadHalf,
+};
 
 use super::frames::Frames;
 use crate::protocol::CloseCode;
+
+/// Read at once: from the stack, since an idle session holds no buffer.
+const CHUNK: usize = 16_384;
 
 /// What the guard and its session tell each other.
 #[derive(Debug)]
@@ -53,7 +57,7 @@ impl Gate {
 
 /// The guarded stream of a socket's bytes.
 pub(super) struct Guard {
-    payload: web::Payload,
+    socket: OwnedReadHalf,
     /// Read, and not handed on.
     ahead: Bytes,
     frames: Frames,
@@ -61,8 +65,17 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    pub(super) fn new(payload: web::Payload, gate: Rc<Gate>) -> Self {
-        Self { payload, ahead: Bytes::new(), frames: Frames::default(), gate }
+    /// Guards this socket, of which `ahead` has been read.
+    pub(super) fn new(socket: OwnedReadHalf, ahead: Bytes, gate: Rc<Gate>) -> Self {
+        Self { socket, ahead, frames: Frames::default(), gate }
+    }
+
+    /// What the client has sent; nothing where it sends no more, or its connection is broken.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
+        let mut space = [const { MaybeUninit::uninit() }; CHUNK];
+        let mut read = ReadBuf::uninit(&mut space);
+        let result = ready!(Pin::new(&mut self.socket).poll_read(cx, &mut read));
+        Poll::Ready(if result.is_ok() { Bytes::copy_from_slice(read.filled()) } else { Bytes::new() })
     }
 }
 
@@ -76,9 +89,9 @@ impl Stream for Guard {
             return Poll::Pending;
         }
         if self.ahead.is_empty() {
-            match Pin::new(&mut self.payload).poll_next(cx) {
-                Poll::Ready(Some(Ok(bytes))) => self.ahead = bytes,
-                other => return other,
+            self.ahead = ready!(self.poll_read(cx));
+            if self.ahead.is_empty() {
+                return Poll::Ready(None);
             }
         }
         let mut ahead = mem::take(&mut self.ahead);

@@ -1,5 +1,5 @@
 //! The Session actor and all that guards it. The only place that names actix_web_actors. A session lives on the worker
-//! that took its socket; its actor is the body of the HTTP response and runs only while its client takes what it is sent
+//! that took its socket; its actor runs only while its client takes what it is sent
 //! (`flow`): nothing may rest on its timers alone, and nobody may wait for it.
 
 mod actor;
@@ -9,8 +9,10 @@ mod flow;
 mod fragments;
 mod frames;
 mod guard;
+mod handover;
 mod incoming;
 mod upgrade;
 
 pub use frames::{Frames, Passed};
+pub use handover::handover;
 pub use upgrade::{echo, native, plain};

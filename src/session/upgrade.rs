@@ -1,10 +1,7 @@
-//! From an HTTP request to a session: the room and the token are read, then the socket is opened. A bad token is told
+//! From an HTTP request to a session: the room and the token are read, then `handover` opens the socket. A bad token is told
 //! over the socket, since a browser can't see an HTTP status; only what no client should retry as it is, or must not
 //! retry now, is answered before.
 
-use std::sync::Arc;
-
-use actix_http::ws::Codec;
 use actix_web::{
     HttpRequest, HttpResponse,
     http::header::{self, HeaderName, HeaderValue},
@@ -13,15 +10,10 @@ use actix_web::{
 use actix_web_actors::ws;
 use serde::Deserialize;
 
-use super::{
-    actor::{Entrance, Holds, Session},
-    flow::Flow,
-    guard::{Gate, Guard},
-};
+use super::{actor::Entrance, handover::Newcomer};
 use crate::{
     http::ApiError,
     protocol::{CloseCode, Dialect, Epoch, ErrorCode, Position, RoomName, SUBPROTOCOL, Seq, WireError},
-    server::Wire,
     worker::{SignInError, Worker},
 };
 
@@ -52,18 +44,16 @@ enum Proof {
 /// `GET /ws`: the native dialect.
 pub async fn native(
     request: HttpRequest,
-    payload: web::Payload,
     query: web::Query<SocketQuery>,
     worker: web::Data<Worker>,
 ) -> Result<HttpResponse, ApiError> {
     let proof = proof(&request, query.into_inner(), &worker);
-    open(&request, payload, worker, Dialect::Native, None, Some(proof)).await
+    open(&request, worker, Dialect::Native, None, Some(proof)).await
 }
 
 /// `GET /ws/chat` and `/ws/chat/{room}`: the tutorial's dialect.
 pub async fn plain(
     request: HttpRequest,
-    payload: web::Payload,
     query: web::Query<SocketQuery>,
     path: web::Path<PlainPath>,
     worker: web::Data<Worker>,
@@ -85,16 +75,12 @@ pub async fn plain(
     let position = after.map(|after| Position { after, epoch: epoch.as_deref().map(Epoch::from) });
     let dialect = Dialect::Plain { room: room.clone(), resumes: position.is_some() };
     let proof = proof(&request, query, &worker);
-    open(&request, payload, worker, dialect, position, Some(proof)).await
+    open(&request, worker, dialect, position, Some(proof)).await
 }
 
 /// `GET /ws/echo`, where `server.echo` is on: sends back what it gets.
-pub async fn echo(
-    request: HttpRequest,
-    payload: web::Payload,
-    worker: web::Data<Worker>,
-) -> Result<HttpResponse, ApiError> {
-    open(&request, payload, worker, Dialect::Native, None, None).await
+pub async fn echo(request: HttpRequest, worker: web::Data<Worker>) -> Result<HttpResponse, ApiError> {
+    open(&request, worker, Dialect::Native, None, None).await
 }
 
 /// The room in a plain address's path.
@@ -123,7 +109,6 @@ fn offered(request: &HttpRequest) -> impl Iterator<Item = &str> {
 /// Opens the socket; with no `proof` at all it is one that echoes.
 async fn open(
     request: &HttpRequest,
-    payload: web::Payload,
     worker: web::Data<Worker>,
     dialect: Dialect,
     position: Option<Position>,
@@ -137,9 +122,6 @@ async fn open(
     if request.headers().get(header::SEC_WEBSOCKET_VERSION).is_some_and(|version| version != VERSION) {
         return Ok(HttpResponse::UpgradeRequired().insert_header((header::SEC_WEBSOCKET_VERSION, VERSION)).finish());
     }
-    // Where the process can have no more files open.
-    let wire =
-        request.conn_data::<Arc<Wire>>().cloned().ok_or_else(|| WireError::unavailable().retry_after_ms(1_000))?;
     let seat = worker.admission.seat(crate::http::client_address(request, &worker))?;
     let refused = |error: SignInError| Entrance::Refused(error.close_code());
     let entrance = match (proof, &dialect) {
@@ -151,22 +133,15 @@ async fn open(
         (Some(Proof::None), Dialect::Native) => Entrance::AwaitsToken,
         (Some(Proof::None), Dialect::Plain { .. }) => Entrance::Refused(CloseCode::TokenInvalid),
     };
-    let limits = &worker.config.limits;
-    let (frame_bytes, gate) = (limits.frame_bytes, Gate::new(limits.auth_frame_bytes));
-    let guard = Guard::new(payload, std::rc::Rc::clone(&gate));
     let speaks = offered(request).any(|protocol| protocol == SUBPROTOCOL);
     let mut response = ws::handshake(request).map_err(|_| {
         WireError::new(ErrorCode::BadField, "this address speaks WebSocket: the upgrade headers are missing")
     })?;
-    let session = Session::new(worker, dialect, entrance, position, Arc::clone(&wire), Holds { _seat: seat, gate });
-    let actor = ws::WebsocketContext::with_codec(session, guard, Codec::new().max_size(frame_bytes));
-    let mut response = response.streaming(Flow::new(actor, wire));
-    let headers = response.headers_mut();
-    // actix adds it to any streamed answer; it says nothing about a socket.
-    headers.remove(header::CONTENT_TYPE);
     if speaks {
-        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+        response.insert_header((header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL)));
     }
+    let mut response = response.finish();
+    response.extensions_mut().insert(Newcomer { worker, dialect, entrance, position, seat });
     Ok(response)
 }
 
