@@ -155,8 +155,7 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
         0 => thread::available_parallelism().map_or(1, NonZero::get),
         workers => workers,
     };
-    let server_arbiter = Arbiter::new();
-    let writer_arbiter = &server_arbiter;
+    let (server_arbiter, writer_arbiter) = (Arbiter::new(), Arbiter::new());
     let mirror = start_mirror(&config, &store, &stats).await?;
     let epoch = store.epoch().await?;
     let bounds = server_bounds(&config);

@@ -1,7 +1,7 @@
 //! Storing a batch: what goes in and what comes out. Each database has a transaction of its own that does it
 //! (`append_sqlite`, `append_postgres`), written by hand and measured.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use super::{RoomKey, Store, StoreError, UserKey, append_postgres, append_sqlite, connect::Home};
 use crate::protocol::{Seq, Timestamp};
@@ -64,25 +64,14 @@ impl Store {
     /// Stores the rows in their order, all or none. No two of them may have the same room, user and client id.
     pub(super) async fn append(&self, rows: &[Row]) -> Result<Vec<Outcome>, AppendError> {
         match &self.home {
-            Home::Sqlite(file, kept) => {
+            Home::Sqlite(file) => {
                 file.check().map_err(AppendError::definite)?;
-                append_sqlite::append(&self.write, kept, rows).await
+                append_sqlite::append(&self.write, rows).await
             }
             Home::Postgres(_) => {
                 let pool = self.write.get_postgres_connection_pool();
                 self.at_home(append_postgres::append(pool, rows)).await
             }
-        }
-    }
-
-    /// For how long the connection of transactions may be kept from others.
-    pub(super) const KEPT: Duration = append_sqlite::Kept::LONGEST;
-
-    /// Between transactions, gives the connection for them back if it was kept for so long; says whether it is still kept.
-    pub(super) fn rest(&self, longest: Duration) -> bool {
-        match &self.home {
-            Home::Sqlite(_, kept) => kept.rest(longest),
-            Home::Postgres(_) => false,
         }
     }
 }

@@ -1,19 +1,16 @@
 //! The transaction on SQLite: rooms, repeats, numbers, rows, heads. A join with VALUES keeps the whole key of the
 //! once-index in every plan, a builder's tuple IN does not. With `BEGIN IMMEDIATE` on the one writing connection, nobody
-//! else writes between the look and the insert. Two calls in all, each of several statements, and few rows in answer: a connection
-//! of sqlx has a thread of its own, and going there and back is most of what a small batch costs. The way back to the pool is two
-//! more such calls, so a writer that is busy keeps the connection from one transaction to the next, and others wait for it as long.
+//! else writes between the look and the insert. Two calls in all, each of several statements: a connection of sqlx has a thread of
+//! its own, and going there and back is most of what a small batch costs.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
     DatabaseConnection,
-    sqlx::{self, AssertSqlSafe, Executor, Row as _, Sqlite, SqliteConnection, pool::PoolConnection},
+    sqlx::{
+        self, AssertSqlSafe, Executor, Row as _, Sqlite, SqliteConnection, pool::PoolConnection, sqlite::SqliteRow,
+    },
 };
 
 use super::{
@@ -44,66 +41,31 @@ struct Standing {
     stored: HashMap<usize, Found>,
 }
 
-/// The connection that the writer keeps between its transactions.
-#[derive(Default)]
-pub(super) struct Kept(Mutex<Option<Taken>>);
-
-impl Kept {
-    /// For how long at the most.
-    pub(super) const LONGEST: Duration = Duration::from_millis(20);
-
-    fn exchange(&self, taken: Option<Taken>) -> Option<Taken> {
-        std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), taken)
-    }
-
-    /// Gives the connection back to the pool if it was kept for long enough; says whether there is one still.
-    pub(super) fn rest(&self, longest: Duration) -> bool {
-        let young = self.exchange(None).filter(|taken| taken.since.elapsed() < longest);
-        let kept = young.is_some();
-        self.exchange(young);
-        kept
-    }
-}
-
-/// The pool's connection. Where a transaction of ours does not come to its end it is closed, by which SQLite undoes that, and the
-/// pool opens another.
-struct Taken {
+/// The connection with a transaction of ours in it. Where that does not come to its end the connection is closed, by which SQLite
+/// undoes it, and the pool opens another.
+struct Open {
     connection: PoolConnection<Sqlite>,
-    since: Instant,
-    in_transaction: bool,
+    over: bool,
 }
 
-impl Drop for Taken {
+impl Drop for Open {
     fn drop(&mut self) {
-        if self.in_transaction {
+        if !self.over {
             self.connection.close_on_drop();
         }
     }
 }
 
-pub(super) async fn append(
-    connection: &DatabaseConnection,
-    kept: &Kept,
-    rows: &[Row],
-) -> Result<Vec<Outcome>, AppendError> {
-    let mut taken = match kept.exchange(None) {
-        Some(taken) => taken,
-        None => {
-            let connection = connection.get_sqlite_connection_pool().acquire().await.map_err(AppendError::definite)?;
-            Taken { connection, since: Instant::now(), in_transaction: false }
-        }
-    };
-    taken.in_transaction = true;
-    let mut standing = begin(&mut taken.connection, rows).await.map_err(AppendError::definite)?;
+pub(super) async fn append(connection: &DatabaseConnection, rows: &[Row]) -> Result<Vec<Outcome>, AppendError> {
+    let connection = connection.get_sqlite_connection_pool().acquire().await.map_err(AppendError::definite)?;
+    let mut open = Open { connection, over: false };
+    let mut standing = begin(&mut open.connection, rows).await.map_err(AppendError::definite)?;
     let (outcomes, new) = judge(&mut standing, rows);
-    match finish(&mut taken.connection, &new, &standing.rooms).await {
-        Ok(()) => taken.in_transaction = false,
+    match finish(&mut open.connection, &new, &standing.rooms).await {
+        Ok(()) => open.over = true,
         // Undone, it was still open: surely nothing is stored.
-        Err(error) if taken.connection.execute("ROLLBACK").await.is_ok() => return Err(AppendError::definite(error)),
+        Err(error) if open.connection.execute("ROLLBACK").await.is_ok() => return Err(AppendError::definite(error)),
         Err(error) => return Err(AppendError::in_doubt(error)),
-    }
-    if taken.since.elapsed() < Kept::LONGEST {
-        kept.exchange(Some(taken));
     }
     Ok(outcomes)
 }
@@ -145,7 +107,7 @@ async fn begin(connection: &mut SqliteConnection, rows: &[Row]) -> Result<Standi
     ids.dedup();
     let sql = format!(
         "BEGIN IMMEDIATE; \
-         SELECT NULL, group_concat(concat_ws(',', id, last_seq, message_count, rights, last_at), ';') FROM hub_room WHERE id IN ({}); \
+         SELECT NULL, id, last_seq, message_count, rights, last_at FROM hub_room WHERE id IN ({}); \
          SELECT v.column1, m.seq, m.created_at, m.content, m.data FROM (VALUES {}) v CROSS JOIN hub_message m \
          WHERE m.room_id = v.column2 AND m.user_id = v.column3 AND m.client_id = v.column4",
         super::repeated("?", ids.len()),
@@ -161,10 +123,7 @@ async fn begin(connection: &mut SqliteConnection, rows: &[Row]) -> Result<Standi
     let mut standing = Standing::default();
     for found in query.fetch_all(connection).await? {
         match found.try_get::<Option<u32>, _>(0)?.map(usize::try_from) {
-            None => {
-                let found: Option<&str> = found.try_get(1)?;
-                standing.rooms = found.unwrap_or_default().split_terminator(';').map(room).collect::<Result<_, _>>()?;
-            }
+            None => drop(standing.rooms.insert(found.try_get(1)?, room(&found)?)),
             Some(index) => {
                 let index = index.unwrap_or(usize::MAX);
                 let Some(row) = rows.get(index) else { continue };
@@ -178,14 +137,14 @@ async fn begin(connection: &mut SqliteConnection, rows: &[Row]) -> Result<Standi
     Ok(standing)
 }
 
-/// Reads a room from its columns, the time of its last message being the last of them, if it has one.
-fn room(found: &str) -> Result<(i64, Room), StoreError> {
-    let unread = || StoreError::Unavailable(format!("a room that can't be read: {found}"));
-    let mut columns = found.splitn(5, ',');
-    let mut number = || columns.next().and_then(|column| column.parse().ok()).ok_or_else(unread);
-    let (id, last_seq, message_count, rights) = (number()?, number()?, number()?, number()?);
-    let last_at = columns.next().map(str::parse).transpose().map_err(|_| unread())?;
-    Ok((id, Room { last_seq, message_count, rights, last_at, grew: false }))
+fn room(found: &SqliteRow) -> Result<Room, sqlx::Error> {
+    Ok(Room {
+        last_seq: found.try_get(2)?,
+        message_count: found.try_get(3)?,
+        rights: found.try_get(4)?,
+        last_at: found.try_get(5)?,
+        grew: false,
+    })
 }
 
 /// Stores what is new, and commits.

@@ -10,7 +10,7 @@ use std::{
 use sea_orm::DatabaseConnection;
 use tokio::{runtime::Runtime, sync::Semaphore};
 
-use super::{Sanctions, Store, StoreError, append_sqlite, events::SharedReads, postgres, sqlite};
+use super::{Sanctions, Store, StoreError, events::SharedReads, postgres, sqlite};
 use crate::config::{DatabaseConfig, DatabaseUrl};
 
 /// Why the database can't be opened. The messages are for whoever starts the hub.
@@ -71,8 +71,8 @@ pub struct StoreBounds {
 
 /// Where the data is, and what must live as long as the connections to it.
 pub(super) enum Home {
-    /// A file, locked, and the writer's connection to it.
-    Sqlite(sqlite::Locked, append_sqlite::Kept),
+    /// A file, locked.
+    Sqlite(sqlite::Locked),
     /// A server, and the threads that drive its sockets: a socket belongs to the runtime that opened it, and a worker
     /// that is busy would hold up everybody whose connection it happened to open.
     Postgres(Option<Runtime>),
@@ -137,7 +137,6 @@ impl Store {
 
     /// Closes the connections; SQLite's last one folds the write-ahead log into the file.
     pub async fn close(&self) {
-        self.rest(Duration::ZERO);
         for connection in [&self.read, &self.write] {
             if let Err(error) = connection.close_by_ref().await {
                 tracing::warn!(%error, "database did not close cleanly");

@@ -194,8 +194,6 @@ pub struct Writer {
     failing: bool,
     /// Whether it is about to try whether it can write.
     probing: bool,
-    /// Whether it will look whether its connection was kept for long enough.
-    resting: bool,
     _guard: AbortOnPanic,
 }
 
@@ -223,7 +221,6 @@ impl Writer {
                 gathering: false,
                 failing: false,
                 probing: false,
-                resting: false,
                 _guard: AbortOnPanic("writer"),
             }
         })
@@ -266,18 +263,6 @@ impl Writer {
             }
             writer.pump(ctx);
         }));
-    }
-
-    /// Lets others have the connection in time, also where nothing follows.
-    fn rest(&mut self, ctx: &mut Context<Self>) {
-        const KEPT: Duration = Store::KEPT;
-        if !self.resting && self.store.rest(KEPT) {
-            self.resting = true;
-            ctx.run_later(KEPT, |writer, ctx| {
-                writer.resting = false;
-                writer.rest(ctx);
-            });
-        }
     }
 
     fn works(&mut self) {
@@ -343,7 +328,6 @@ impl Writer {
                 self.works();
                 self.stats.batches.record(u64::try_from(batch.items.len()).unwrap_or(u64::MAX));
                 self.settle(batch, &outcomes);
-                self.rest(ctx);
             }
             Err(AppendError { source: StoreError::Refused(why), in_doubt: false }) => self.halve(batch, &why),
             Err(AppendError { source, in_doubt }) => {
