@@ -39,11 +39,11 @@ impl Drain {
         Self { bytes, over, thread: Some(thread) }
     }
 
-    /// So many bytes came, and come to no more.
+    /// Waits until so many bytes came in all; more are not to come.
     pub fn expect(&self, bytes: u64) {
-        let patience = Instant::now() + Duration::from_secs(10);
+        let patience = Instant::now() + Duration::from_secs(60);
         while self.bytes.load(Ordering::Relaxed) < bytes && Instant::now() < patience {
-            thread::sleep(Duration::from_millis(1));
+            thread::yield_now();
         }
         assert_eq!(self.bytes.load(Ordering::Relaxed), bytes, "bytes that came to members");
     }

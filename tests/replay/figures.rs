@@ -100,18 +100,18 @@ impl Figures {
         let mut off = 0;
         let line = |(name, figure, slack): Figure| {
             let (now, then) = (figure(self), figure(kept));
-            let verdict = if (now - then).abs() <= slack.max(then.abs() * TOLERANCE) {
-                "as kept"
+            let (verdict, why) = if (now - then).abs() <= slack.max(then.abs() * TOLERANCE) {
+                ("as kept", "")
             } else if now > then {
                 off += 1;
-                "OVER: more than 10 % worse"
+                ("OVER", "  more than 10 % worse")
             } else {
                 off += 1;
-                "UNDER: better; keep the new figure with `cargo test --test replay -- --keep`"
+                ("UNDER", "  better: keep the new figure with `cargo test --test replay -- --keep`")
             };
             // Of next to nothing no part is worth a word.
-            let part = if then > slack { format!("{:+.1} %", (now / then - 1.0) * 100.0) } else { String::new() };
-            format!("{name:<26} {now:>11.2}, kept {then:>11.2} {part:>9}  {verdict}")
+            let part = if then > slack { format!(", {:+.1} %", (now / then - 1.0) * 100.0) } else { String::new() };
+            format!("{verdict:<8} {name:<26} {now:>10.2}, kept {then:>10.2}{part}{why}")
         };
         (FIGURES.map(line).to_vec(), off)
     }
