@@ -28,7 +28,7 @@ use actix::prelude::*;
 use actix_http::ws::{OpCode, Parser};
 use actix_web::web::BytesMut;
 use bytestring::ByteString;
-use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use hubbub::{
     protocol::{ClientId, Dialect, Event, EventKind, Message as ChatMessage, Seq, Timestamp, UserId},
     room::{Cursor, Input, Memory, Numbered, RecentBounds, RoomLog},
@@ -145,6 +145,7 @@ fn dispatch(criterion: &mut Criterion) {
     // Two for each member.
     drop(rlimit::increase_nofile_limit(u64::MAX));
     let mut group = criterion.benchmark_group("dispatch");
+    group.sampling_mode(SamplingMode::Flat).sample_size(30);
     for members in [1_u64, 100, 1_000] {
         let system = System::new();
         let (stage, server, ends) = system.block_on(async {
@@ -208,6 +209,7 @@ impl Handler<Stored> for Listener {
 /// A transaction on a real file with a real sync, of so many messages.
 fn writer_batch(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("writer batch");
+    group.sampling_mode(SamplingMode::Flat).sample_size(30);
     for size in [1_usize, 16, 256] {
         let system = System::new();
         let transactions = Arc::<AtomicU64>::default();
