@@ -22,7 +22,7 @@ use crate::stage::{self, Stage};
 static MEMORY: &StatsAlloc<std::alloc::System> = &INSTRUMENTED_SYSTEM;
 
 /// The room's members at first, and later.
-pub const MEMBERS: [u32; 2] = [1, 201];
+pub const MEMBERS: [u32; 2] = [1, 401];
 /// Groups of messages that come together, over and over: alone, as in most rooms, and many, as in a busy one.
 const GROUPS: [usize; 5] = [1, 1, 1, 1, 16];
 /// How often before and while it is measured.
