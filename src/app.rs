@@ -155,15 +155,16 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
         0 => thread::available_parallelism().map_or(1, NonZero::get),
         workers => workers,
     };
-    let (server_arbiter, writer_arbiter) = (Arbiter::new(), Arbiter::new());
+    // The ChatServer, its Writers and the read markers: they hand each other every message, and going to another thread and back
+    // costs more than what they do.
+    let arbiter = Arbiter::new();
     let mirror = start_mirror(&config, &store, &stats).await?;
     let epoch = store.epoch().await?;
     let bounds = server_bounds(&config);
     let marks =
-        ReadMarks::start_in(&writer_arbiter.handle(), Arc::clone(&store), Arc::clone(&stats), config.limits.read_marks);
+        ReadMarks::start_in(&arbiter.handle(), Arc::clone(&store), Arc::clone(&stats), config.limits.read_marks);
     let (server, writers) = ChatServer::start_on(
-        &server_arbiter.handle(),
-        &writer_arbiter.handle(),
+        &arbiter.handle(),
         Arc::clone(&store),
         bounds,
         (mirror.clone(), epoch),

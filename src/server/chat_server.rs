@@ -1,5 +1,5 @@
 //! The ChatServer actor: which rooms there are, who is where, who may do what, and the one order of each room's events.
-//! Lives on an arbiter of its own; its queue is `limits.server_queue`. Its handlers are short and wait for nothing:
+//! Lives on an arbiter that it shares with its Writers alone; its queue is `limits.server_queue`. Its handlers are short and wait for nothing:
 //! rooms are read by tasks that come back with a message, events go out by one message a worker.
 
 use std::{
@@ -106,18 +106,17 @@ pub struct ChatServer {
 }
 
 impl ChatServer {
-    /// Starts the ChatServer on one arbiter and its Writers on another; gives their addresses. `latest_acts` are
+    /// Starts the ChatServer and its Writers on an arbiter; gives their addresses. `latest_acts` are
     /// those in the record before any user's rights were read.
     pub async fn start_on(
         arbiter: &ArbiterHandle,
-        writer_arbiter: &ArbiterHandle,
         store: Arc<Store>,
         bounds: ServerBounds,
         (mirror, epoch): (Mirror, Epoch),
         latest_acts: Vec<i64>,
         stats: Arc<Stats>,
     ) -> (Addr<Self>, Vec<Addr<Writer>>) {
-        let writer_arbiter = writer_arbiter.clone();
+        let writer_arbiter = arbiter.clone();
         let (give_writers, writers) = tokio::sync::oneshot::channel();
         let server = Self::start_in_arbiter(arbiter, move |ctx| {
             ctx.set_mailbox_capacity(bounds.queue);

@@ -1,6 +1,6 @@
 //! The ReadMarks actor: read markers, stored many at a time. In a busy room every member's marker moves with every
 //! message, and each alone would cost a commit; what comes in while one is stored goes with the next. Lives on the
-//! Writer's arbiter; bounded by `limits.read_marks` in the mailbox and as many in the batch to come.
+//! Writers' arbiter; bounded by `limits.read_marks` in the mailbox and as many in the batch to come.
 //!
 //! A marker only moves on, never beyond the room's head. A first one in a public room makes its user a member.
 

@@ -1,7 +1,7 @@
 //! The Writer actor: group commit. What came in while one transaction ran is the next one's batch. A transaction costs much the
 //! same with one message or with ten, so a small one begins not sooner than `batch_interval` after the one before; a lone message
-//! is stored at once. On SQLite there is one; on PostgreSQL several, each for rooms of its own (`RoomKey::lane`). They live on an
-//! arbiter of their own; their queues are bounded by the ChatServer, which counts what it gave.
+//! is stored at once. On SQLite there is one; on PostgreSQL several, each for rooms of its own (`RoomKey::lane`). They live on
+//! the ChatServer's arbiter; their queues are bounded by the ChatServer, which counts what it gave.
 //!
 //! No ack without a commit (P1). A batch whose outcome is unknown is run again: every row has a key by which it is found
 //! (P2). A message that waited `timeout` is answered `unavailable`; if its outcome is unknown then, later tries only look
