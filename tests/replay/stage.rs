@@ -13,6 +13,7 @@ use std::{
 };
 
 use actix::prelude::*;
+use actix_web::web::BytesMut;
 use hubbub::{
     config::{DatabaseConfig, DatabaseUrl},
     mirror::Mirror,
@@ -79,11 +80,7 @@ fn wire(stream: TcpStream) -> Arc<Wire> {
     let socket = socket2::SockRef::from(&stream);
     socket.set_send_buffer_size(131_072).unwrap();
     socket.set_tcp_nodelay(true).unwrap();
-    let wire = Wire::of(&stream).unwrap();
-    // The Wire has a hold of its own.
-    drop(stream);
-    wire.begin();
-    Arc::new(wire)
+    Arc::new(Wire::new(stream.into_split().1, BytesMut::new()))
 }
 
 /// In a session's place: whatever reaches it should have been written by the Dispatcher.
@@ -126,7 +123,6 @@ impl Stage {
         let arbiter = Arbiter::current();
         let mirror = (Mirror::Alone, store.epoch().await.unwrap());
         let (server, _) = ChatServer::start_on(
-            &arbiter,
             &arbiter,
             Arc::clone(&store),
             server_bounds(),
