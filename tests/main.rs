@@ -23,6 +23,7 @@ mod documents;
 mod durability;
 mod fan_out;
 mod frames;
+mod handover;
 mod http_api;
 mod hygiene;
 mod jwks;
