@@ -169,8 +169,8 @@ impl Session {
         self.end(Some(CloseReason { code: ws::CloseCode::from(code.code()), description }), ctx);
     }
 
-    /// Sends a close frame. The session ends when the client's has come too; if none comes soon, the Dispatcher shuts the
-    /// socket. Were it ended now, actix would read on whatever a flooding client sends, as fast as it comes.
+    /// Sends a close frame. The session ends when the client's has come too (RFC 6455 section 7.1.1); if none comes soon, the
+    /// Dispatcher shuts the socket.
     pub(super) fn end(&mut self, reason: Option<CloseReason>, ctx: &mut Ctx) {
         let code = reason.as_ref().map_or(0, |reason| u16::from(reason.code));
         tracing::debug!(session = %self.id, code, "session closed");

@@ -2,7 +2,7 @@
 //! gives out the first frame, and a frame whole before it looks at its length: one client could fill the memory in two
 //! ways. The guard hands on one frame at a time, the next one only when the session has handled it, and none that `Frames`
 //! refuses. Bounds: a frame of `limits.frame_bytes` (`limits.auth_frame_bytes` before a token came), and the 16 KiB that were
-//! read at once. Lives on the session's thread.
+//! read at once, or what actix-http had read behind the request, at most 128 KiB. Lives on the session's thread.
 
 use std::{
     cell::Cell,
@@ -67,6 +67,8 @@ pub(super) struct Guard {
 impl Guard {
     /// Guards this socket, of which `ahead` has been read.
     pub(super) fn new(socket: OwnedReadHalf, ahead: Bytes, gate: Rc<Gate>) -> Self {
+        // An empty part of a buffer would hold all of it.
+        let ahead = if ahead.is_empty() { Bytes::new() } else { ahead };
         Self { socket, ahead, frames: Frames::default(), gate }
     }
 
