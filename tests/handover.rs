@@ -95,6 +95,9 @@ async fn what_is_refused_is_answered_whole_and_ends() {
         assert_eq!(length, Some(body.len()), "{what}: {said}");
         assert!(status == "426" || body.contains("\"code\""), "{what}: {said}");
     }
+    // It would be no socket of anybody's: what follows is a body.
+    let said = answer(&hub, &request("GET /ws", "Transfer-Encoding: chunked\r\n"), Some("\"code\"")).await;
+    assert!(said.starts_with("HTTP/1.1 400"), "{said}");
     let said = answer(&hub, &request("HEAD /nothing/here", ""), None).await;
     assert!(said.starts_with("HTTP/1.1 404") && said.ends_with("\r\n\r\n"), "a head has no body: {said}");
 }

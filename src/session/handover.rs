@@ -6,7 +6,7 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 
 use actix_codec::{Encoder, Framed};
 use actix_http::{
-    ConnectionType, Request, Response,
+    ConnectionType, HttpMessage, Request, Response,
     body::{BodySize, BoxBody, MessageBody, to_bytes},
     h1::{Codec, Message},
     ws,
@@ -36,6 +36,9 @@ use crate::{
 
 /// For how long, and how many times, a refused client is listened to.
 const LINGER: (Duration, u32) = (Duration::from_secs(1), 16);
+
+/// That a request's socket can be taken; one with a body in chunks is no such request, whatever it asks for.
+pub(super) struct Takeable;
 
 /// Somebody who may come in; the upgrade's response carries it.
 pub(super) struct Newcomer {
@@ -85,6 +88,7 @@ where
             Ok(fn_service(move |(request, framed): (Request, Framed<TcpStream, Codec>)| {
                 let app = Rc::clone(&app);
                 async move {
+                    request.extensions_mut().insert(Takeable);
                     let answered = app.call(request).await.map(|answer| answer.map_into_boxed_body().into());
                     let response = answered.unwrap_or_else(|error| error.error_response().into());
                     if let Err(error) = answer(response, framed).await {

@@ -3,14 +3,17 @@
 //! retry now, is answered before.
 
 use actix_web::{
-    HttpRequest, HttpResponse,
+    HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder,
     http::header::{self, HeaderName, HeaderValue},
     web,
 };
 use actix_web_actors::ws;
 use serde::Deserialize;
 
-use super::{actor::Entrance, handover::Newcomer};
+use super::{
+    actor::Entrance,
+    handover::{Newcomer, Takeable},
+};
 use crate::{
     http::ApiError,
     protocol::{CloseCode, Dialect, Epoch, ErrorCode, Position, RoomName, SUBPROTOCOL, Seq, WireError},
@@ -134,7 +137,7 @@ async fn open(
         (Some(Proof::None), Dialect::Plain { .. }) => Entrance::Refused(CloseCode::TokenInvalid),
     };
     let speaks = offered(request).any(|protocol| protocol == SUBPROTOCOL);
-    let mut response = ws::handshake(request).map_err(|_| {
+    let mut response = handshake(request).ok_or_else(|| {
         WireError::new(ErrorCode::BadField, "this address speaks WebSocket: the upgrade headers are missing")
     })?;
     if speaks {
@@ -143,6 +146,11 @@ async fn open(
     let mut response = response.finish();
     response.extensions_mut().insert(Newcomer { worker, dialect, entrance, position, seat });
     Ok(response)
+}
+
+/// The response, where this is an upgrade that can be made.
+fn handshake(request: &HttpRequest) -> Option<HttpResponseBuilder> {
+    request.extensions().get::<Takeable>().and_then(|_| ws::handshake(request).ok())
 }
 
 /// Which page a browser runs is for browsers alone to say: what sends no `Origin` is none.
