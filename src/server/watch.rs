@@ -75,8 +75,8 @@ impl Watch {
     pub(super) fn holds(&self, holder: &Holder, session: SessionId) {
         let now = Instant::now();
         for time in holder.warn_at.into_iter().chain([holder.ends_at]) {
-            let after = ticks(time.saturating_duration_since(now)).saturating_add(1);
-            if after <= self.heartbeat.saturating_add(1) {
+            let after = ticks_past(time.saturating_duration_since(now));
+            if after <= self.heartbeat.saturating_add(2) {
                 self.look_after(after, session);
             }
         }
@@ -129,6 +129,11 @@ impl Watch {
 
 fn ticks(time: Duration) -> u32 {
     u32::try_from(time.as_millis() / TICK.as_millis()).unwrap_or(u32::MAX).max(1)
+}
+
+/// In how many ticks so much time is surely over: the present tick may end at once.
+fn ticks_past(time: Duration) -> u32 {
+    u32::try_from(time.as_millis() / TICK.as_millis()).unwrap_or(u32::MAX).saturating_add(2)
 }
 
 impl Dispatcher {
@@ -197,6 +202,21 @@ impl Dispatcher {
         if beats {
             // One that has no place for it shows by that whether it takes anything.
             local.queue(ToSession::Heartbeat, (1, 0), watch, &self.stats);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// P8: looked at before its token's end, a session would next be at its heartbeat.
+    #[test]
+    fn nobody_is_looked_at_before_what_is_due() {
+        for (millis, into_tick) in (0..2_000).flat_map(|millis| (0..250).map(move |into_tick| (millis, into_tick))) {
+            let looked = TICK * ticks_past(Duration::from_millis(millis)) - Duration::from_millis(into_tick);
+            let late = looked.checked_sub(Duration::from_millis(millis));
+            assert!(late.is_some_and(|late| late <= TICK * 2), "{millis} ms, {into_tick} ms into a tick: {late:?}");
         }
     }
 }
