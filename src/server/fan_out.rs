@@ -117,7 +117,9 @@ impl FanOut {
         for from in (0..members.len()).step_by(AHEAD) {
             let Some(some) = members.get_range(from..members.len().min(from.saturating_add(AHEAD))) else { return };
             // Only looked at, so that it is near when it is needed.
-            std::hint::black_box(some.values().filter(|member| member.is_next(self.first)).count());
+            std::hint::black_box(
+                some.values().filter(|member| member.is_next(self.first) && member.wire.is_there()).count(),
+            );
             for member in some.values() {
                 if member.write(self) {
                     written = written.saturating_add(self.events.len());

@@ -10,6 +10,7 @@
 use std::{
     io::ErrorKind,
     net::Shutdown,
+    os::fd::AsRawFd,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -142,6 +143,11 @@ impl Wire {
         self.hushed.store(true, Ordering::Relaxed);
     }
 
+    /// Whether there is a socket: a look at what a write needs, so that it is near.
+    pub(super) fn is_there(&self) -> bool {
+        self.socket.as_ref().as_raw_fd() >= 0
+    }
+
     /// Whether nothing may be written past the session.
     pub(super) fn is_hushed(&self) -> bool {
         self.hushed.load(Ordering::Relaxed)
@@ -153,7 +159,8 @@ impl Wire {
         if output.ended || !output.waiting.is_empty() {
             return Written::Nothing;
         }
-        match self.socket.try_write(frames).map(|sent| frames.get(sent..).unwrap_or_default()) {
+        // Not by the runtime's, which would look up what it knows of the socket's readiness: in a large room that is far away.
+        match SockRef::from(self.socket.as_ref()).send(frames).map(|sent| frames.get(sent..).unwrap_or_default()) {
             Ok([]) => Written::All,
             Ok(rest) => {
                 output.waiting.extend_from_slice(rest);
