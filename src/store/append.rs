@@ -64,9 +64,9 @@ impl Store {
     /// Stores the rows in their order, all or none. No two of them may have the same room, user and client id.
     pub(super) async fn append(&self, rows: &[Row]) -> Result<Vec<Outcome>, AppendError> {
         match &self.home {
-            Home::Sqlite(file) => {
+            Home::Sqlite(file, heads) => {
                 file.check().map_err(AppendError::definite)?;
-                append_sqlite::append(&self.write, rows).await
+                append_sqlite::append(&self.write, heads, rows).await
             }
             Home::Postgres(_) => {
                 let pool = self.write.get_postgres_connection_pool();

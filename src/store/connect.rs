@@ -10,7 +10,7 @@ use std::{
 use sea_orm::DatabaseConnection;
 use tokio::{runtime::Runtime, sync::Semaphore};
 
-use super::{Sanctions, Store, StoreError, events::SharedReads, postgres, sqlite};
+use super::{Sanctions, Store, StoreError, append_sqlite, events::SharedReads, postgres, sqlite};
 use crate::config::{DatabaseConfig, DatabaseUrl};
 
 /// Why the database can't be opened. The messages are for whoever starts the hub.
@@ -71,8 +71,8 @@ pub struct StoreBounds {
 
 /// Where the data is, and what must live as long as the connections to it.
 pub(super) enum Home {
-    /// A file, locked.
-    Sqlite(sqlite::Locked),
+    /// A file, locked, and what is foreseen of its rooms.
+    Sqlite(sqlite::Locked, append_sqlite::Heads),
     /// A server, and the threads that drive its sockets: a socket belongs to the runtime that opened it, and a worker
     /// that is busy would hold up everybody whose connection it happened to open.
     Postgres(Option<Runtime>),

@@ -36,7 +36,7 @@ impl Store {
         let missing = || StoreError::Unavailable("no answer from the writing connection".into());
         let asked = |sql: &'static str| self.within(self.write.query_one_raw(super::statement(&self.write, sql, [])));
         match &self.home {
-            Home::Sqlite(file) => {
+            Home::Sqlite(file, _) => {
                 file.check()?;
                 let row = asked(DURABILITY).await?.ok_or_else(missing)?;
                 Ok(Health::Sqlite { journal_mode: row.try_get_by_index(0)?, synchronous: row.try_get_by_index(1)? })
@@ -50,7 +50,7 @@ impl Store {
 
     /// Writes something of no meaning, as durably as a message, to see whether that can be done.
     pub(super) async fn try_write(&self) -> Result<(), StoreError> {
-        if let Home::Sqlite(file) = &self.home {
+        if let Home::Sqlite(file, _) = &self.home {
             file.check()?;
         }
         self.set_setting(WRITTEN_AT, &super::now().to_utc().to_rfc3339()).await

@@ -101,7 +101,7 @@ impl Store {
     fn at_home<F: Future>(&self, call: F) -> impl Future<Output = F::Output> {
         match &self.home {
             Home::Postgres(Some(runtime)) => Either::Left(AtHome::new(runtime.handle(), call)),
-            Home::Postgres(None) | Home::Sqlite(_) => Either::Right(call),
+            Home::Postgres(None) | Home::Sqlite(..) => Either::Right(call),
         }
     }
 }

@@ -21,7 +21,12 @@ use sea_orm::{
     },
 };
 
-use super::{OpenError, Store, StoreBounds, StoreError, connect::Home, health};
+use super::{
+    OpenError, Store, StoreBounds, StoreError,
+    append_sqlite::{APPEND, Heads},
+    connect::Home,
+    health,
+};
 use crate::config::DatabaseConfig;
 
 /// The database's file, open and, in a hub, locked as long as this lives: a second hub refuses to start on it.
@@ -54,7 +59,7 @@ pub(super) async fn open(config: &DatabaseConfig, path: &Path, bounds: StoreBoun
     Migrator::up(&write, None).await.map_err(|error| failed(error.into()))?;
     let read = connect_reading(config, path).await.map_err(failed)?;
     tracing::info!(path = %path.display(), journal_mode = "wal", synchronous = "full", "database open");
-    Ok(Store::new(write, read, bounds, Home::Sqlite(Locked { path: path.to_owned(), file: lock })))
+    Ok(Store::new(write, read, bounds, Home::Sqlite(Locked { path: path.to_owned(), file: lock }, Heads::default())))
 }
 
 /// Without the lock and the schema, which the running hub has seen to. SQLite's own locks keep the two apart.
@@ -63,7 +68,7 @@ pub(super) async fn open_beside(config: &DatabaseConfig, path: &Path, bounds: St
     let file = File::open(path).map_err(|source| OpenError::Folder { path: path.display().to_string(), source })?;
     let write = Database::connect(writing(config, path)).await.map_err(|error| failed(error.into()))?;
     let read = connect_reading(config, path).await.map_err(failed)?;
-    Ok(Store::new(write, read, bounds, Home::Sqlite(Locked { path: path.to_owned(), file })))
+    Ok(Store::new(write, read, bounds, Home::Sqlite(Locked { path: path.to_owned(), file }, Heads::default())))
 }
 
 /// The file, locked as by a hub, and a connection that has SQLite's own lock for writing too, and writes nothing: as long as
@@ -171,6 +176,7 @@ fn writing(config: &DatabaseConfig, path: &Path) -> ConnectOptions {
     options.map_sqlx_sqlite_pool_opts(|pool| {
         pool.after_connect(|connection, _| {
             Box::pin(async move {
+                connection.execute(APPEND).await?;
                 let found: (String, i64) = sqlx::query_as(health::DURABILITY).fetch_one(connection).await?;
                 if found == ("wal".into(), health::FULL) {
                     return Ok(());
