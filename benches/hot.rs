@@ -169,7 +169,7 @@ fn dispatch(criterion: &mut Criterion) {
                         for event in some {
                             head = event.seq.0;
                             let events = vec![(event.clone(), Instant::now())];
-                            let stored = Stored { events, seen: Vec::new(), refused: Vec::new(), settled: Vec::new() };
+                            let stored = Stored { events, ..Stored::default() };
                             server.send(stored).await.unwrap();
                             stage.delivered(members * (u64::try_from(head).unwrap() - 1)).await;
                         }

@@ -13,7 +13,7 @@ use super::{chat_server::ChatServer, messages::Deliver, room::Entry};
 use crate::{
     protocol::{RoomName, Seq},
     room::{Effect, Input, Numbered},
-    store::{StoreError, Stored},
+    store::{Answer, StoreError, Stored},
 };
 
 /// After a read that failed.
@@ -121,7 +121,7 @@ impl ChatServer {
 impl Handler<Stored> for ChatServer {
     type Result = ();
 
-    fn handle(&mut self, Stored { events, seen, refused, settled }: Stored, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Stored { events, seen, refused, settled, answers }: Stored, ctx: &mut Context<Self>) {
         self.stats.writer_queue.sub(settled.len());
         self.stats.stored.add(events.len());
         let mut by_room: indexmap::IndexMap<RoomName, (Instant, Vec<Numbered<ByteString>>)> = indexmap::IndexMap::new();
@@ -152,6 +152,7 @@ impl Handler<Stored> for ChatServer {
         }
         self.judge_again(refused, ctx);
         self.settled(settled, ctx);
+        answers.into_iter().for_each(Answer::give);
     }
 }
 

@@ -58,7 +58,7 @@ pub use sanctions::{Revoke, RevokeError, Sanctions, TokenMark};
 pub use setup::{FirstAdmin, SetupOutcome, SetupSecret};
 pub use tickets::Ticket;
 pub use users::{SeenUser, User, UserKey};
-pub use writer::{Append, NewMessage, PostReply, Posted, Probe, Stored, Writer, WriterBounds, WriterState};
+pub use writer::{Answer, Append, NewMessage, PostReply, Posted, Probe, Stored, Writer, WriterBounds, WriterState};
 
 use crate::protocol::Timestamp;
 

@@ -186,14 +186,9 @@ fn writing(config: &DatabaseConfig, path: &Path) -> ConnectOptions {
             })
         })
         // SQLite ends a transaction by itself when COMMIT finds no room on the disk, and sqlx goes on counting it as open:
-        // what it begins next would be a savepoint, whose RELEASE commits nothing. Such a connection is replaced. The
-        // ping lets a queued rollback run first.
-        .after_release(|connection, _| {
-            Box::pin(async move {
-                connection.ping().await?;
-                Ok(!connection.is_in_transaction())
-            })
-        })
+        // what it begins next would be a savepoint, whose RELEASE commits nothing. Such a connection is replaced. A queued
+        // rollback has run by now, since the pool pings a connection that comes back.
+        .before_acquire(|connection, _| Box::pin(async { Ok(!connection.is_in_transaction()) }))
     });
     options
 }

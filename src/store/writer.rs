@@ -92,7 +92,7 @@ pub struct Append {
 }
 
 /// What one transaction did, for the ChatServer.
-#[derive(Debug, Message)]
+#[derive(Debug, Default, Message)]
 #[rtype(result = "()")]
 pub struct Stored {
     /// Committed events, in the order of each room, and when each one's command came in.
@@ -103,6 +103,23 @@ pub struct Stored {
     pub refused: Vec<Append>,
     /// The rooms of the messages that the writer has finished with, whatever became of them: one for each.
     pub settled: Vec<RoomName>,
+    /// What their senders are told, once the rest of this is done: whoever joins with the ack in hand finds the room at least
+    /// there, and a worker is woken once for the ack and the delivery.
+    pub answers: Vec<Answer>,
+}
+
+/// What a sender is told of a message.
+#[derive(Debug)]
+pub struct Answer {
+    reply: PostReply,
+    answer: Result<Posted, WireError>,
+}
+
+impl Answer {
+    /// Tells it. A sender that is gone needs no answer.
+    pub fn give(self) {
+        drop(self.reply.send(self.answer));
+    }
 }
 
 /// Ask what the writer is doing.
@@ -302,7 +319,7 @@ impl Writer {
             let (waiting, done): (Vec<_>, Vec<_>) =
                 mem::take(&mut batch.items).into_iter().partition(|item| item.reply.is_some());
             batch.items = waiting;
-            self.tell(Vec::new(), Vec::new(), Vec::new(), rooms(&done));
+            self.done_with(rooms(&done));
         }
         let Some(batch) = self.current.as_ref().filter(|batch| !batch.items.is_empty()) else {
             self.current = None;
@@ -360,22 +377,21 @@ impl Writer {
         for mut item in items {
             tracing::error!(room = %item.message.room, user = %item.message.user.id, why, "a message can't be stored");
             item.answer(Err(WireError::internal()));
-            self.tell(Vec::new(), Vec::new(), Vec::new(), rooms(&[item]));
+            self.done_with(rooms(&[item]));
         }
     }
 
     fn settle(&self, batch: Batch, outcomes: &[Outcome]) {
-        let (mut events, mut seen, mut refused, mut answers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let settled = rooms(&batch.items);
+        let mut stored = Stored { settled: rooms(&batch.items), ..Stored::default() };
         for (item, outcome) in batch.items.into_iter().zip(outcomes) {
             let answer = match *outcome {
                 Outcome::New(seq, timestamp) => {
-                    events.push((item.event(seq, timestamp), item.message.received));
+                    stored.events.push((item.event(seq, timestamp), item.message.received));
                     Ok(Posted { seq, timestamp, repeat: false })
                 }
                 Outcome::Repeat(seq, timestamp) => {
                     if batch.in_doubt {
-                        seen.push((item.message.room.clone(), seq));
+                        stored.seen.push((item.message.room.clone(), seq));
                     }
                     Ok(Posted { seq, timestamp, repeat: true })
                 }
@@ -385,32 +401,27 @@ impl Writer {
                 )),
                 Outcome::StaleRights | Outcome::RoomGone => {
                     if let Some(reply) = item.reply {
-                        refused.push(Append { message: item.message, reply });
+                        stored.refused.push(Append { message: item.message, reply });
                     }
                     continue;
                 }
                 Outcome::NotThere => continue,
             };
-            answers.push((item, answer));
+            stored.answers.extend(item.reply.map(|reply| Answer { reply, answer }));
         }
-        // Told before it is answered: whoever joins with the ack in hand finds the room at least there.
-        self.tell(events, seen, refused, settled);
-        for (mut item, answer) in answers {
-            item.answer(answer);
+        self.tell(stored);
+    }
+
+    fn tell(&self, stored: Stored) {
+        if !stored.settled.is_empty() {
+            #[expect(clippy::disallowed_methods, reason = "at most one for each message that the ChatServer gave")]
+            self.listener.do_send(stored);
         }
     }
 
-    fn tell(
-        &self,
-        events: Vec<(Event, Instant)>,
-        seen: Vec<(RoomName, Seq)>,
-        refused: Vec<Append>,
-        settled: Vec<RoomName>,
-    ) {
-        if !settled.is_empty() {
-            #[expect(clippy::disallowed_methods, reason = "at most one for each message that the ChatServer gave")]
-            self.listener.do_send(Stored { events, seen, refused, settled });
-        }
+    /// Has the ChatServer told that it need not wait for these messages any more.
+    fn done_with(&self, settled: Vec<RoomName>) {
+        self.tell(Stored { settled, ..Stored::default() });
     }
 
     /// Answers whoever has waited too long. Those in no transaction are gone with that; the current batch's stay in it
@@ -430,7 +441,7 @@ impl Writer {
             item.answer(Err(WireError::unavailable()));
             expired.push(item.message.room);
         }
-        self.tell(Vec::new(), Vec::new(), Vec::new(), expired);
+        self.done_with(expired);
     }
 }
 
