@@ -101,6 +101,8 @@ async fn p1_a_full_disk_refuses_and_what_is_acked_afterwards_is_stored() {
     for n in 0..20 {
         client.say("lobby", &format!("before {n}")).await;
     }
+    let owner = hub.api("alice");
+    assert_eq!(owner.post("/api/rooms", &json!({"name": "club"})).status, 201);
     let log = hub.database_file().with_extension("db-wal");
     limit_files_to(&(std::fs::metadata(&log).unwrap().len() + 2_000).to_string());
     let big = "x".repeat(3_900);
@@ -113,6 +115,11 @@ async fn p1_a_full_disk_refuses_and_what_is_acked_afterwards_is_stored() {
         let answer = client.until(|frame| frame["id"] == n).await;
         assert_eq!(answer["code"], "unavailable", "P1: {answer}");
     }
+    // A transaction of another kind, once the writer is done with what it had: its connection is the same.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for _ in 0..3 {
+        assert_eq!(owner.put("/api/rooms/club/members/bob", &json!({})).status, 503, "P1: a change on a full disk");
+    }
     // History stays readable.
     assert_eq!(hub.api("bob").get("/api/rooms/lobby/messages").body["head"], 20);
     limit_files_to("unlimited");
@@ -124,6 +131,7 @@ async fn p1_a_full_disk_refuses_and_what_is_acked_afterwards_is_stored() {
         assert_eq!(answer["type"], "ok", "{answer}");
         acked.push((answer["seq"].as_i64().unwrap(), format!("after {n}")));
     }
+    assert!(owner.put("/api/rooms/club/members/carol", &json!({})).status < 300);
     // An ack does not wait for the others' delivery, and a killed hub delivers nothing more.
     let last = acked.last().unwrap().0;
     let mut delivered = Vec::new();
@@ -131,7 +139,11 @@ async fn p1_a_full_disk_refuses_and_what_is_acked_afterwards_is_stored() {
         delivered.push(reader.message().await["seq"].as_i64().unwrap());
     }
     hub.kill();
-    let stored = hub.database().await.messages("lobby").await;
+    let database = hub.database().await;
+    let carol =
+        "SELECT count(*) FROM hub_member WHERE user_id IN (SELECT id FROM hub_user WHERE external_id = 'carol')";
+    assert_eq!(database.number(carol).await, 1, "P1: a change was answered after the disk was full, and is lost");
+    let stored = database.messages("lobby").await;
     for (seq, text) in acked {
         let row = stored.iter().find(|row| row.seq == seq);
         assert_eq!(row.map(|row| &row.content), Some(&text), "P1: acked after the disk was full, and lost");
