@@ -1,6 +1,7 @@
 //! The floor: a thread that writes frames to 1,000 connections of this generator's, as a hub would if it did nothing else. It says
 //! what a delivery costs the kernel at the least, and that the generator reads faster than anything can write: the writer
-//! spends its whole time writing, and what it takes of a core is compared with what the reader takes.
+//! spends its whole time writing, and what it takes of a core is compared with what the reader takes. Before that it only looks at
+//! the clock: on a machine that others share it stands still now and then, which no hub's latency can be better than.
 
 use std::{
     fs,
@@ -25,6 +26,9 @@ const CONNECTIONS: u32 = 1_000;
 /// What precedes the message's text in a frame of the hub's, about.
 const BEFORE_TEXT: &str = r#"{"message":""#;
 
+/// From one look at the clock to the next, which takes less than 1 µs: whoever sees more did not run.
+const STOOD_STILL: Duration = Duration::from_micros(200);
+
 /// What the writer did.
 struct Written {
     frames: u64,
@@ -36,13 +40,16 @@ struct Written {
 /// One frame a write, then ten.
 pub(super) fn run(plan: &Plan) -> Result<Report, BenchError> {
     let mut report = Report::new("floor", format!("{CONNECTIONS} connections, {} characters", plan.body));
+    let (still, longest) = stood_still(plan.time);
+    report.set("stood_still_percent", 100.0 * still.as_secs_f64() / plan.time.as_secs_f64());
+    report.set("stood_still_longest_ms", micros(longest) / 1_000.0);
     for batch in [1, 10] {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let host = listener.local_addr()?.to_string();
         let (go, time, body) = (Arc::new(AtomicBool::new(false)), plan.time, plan.body);
         let started = Arc::clone(&go);
         let writer = thread::spawn(move || write(&listener, &started, time, body, batch));
-        let door = Door { host, path: "/".to_owned(), speech: Speech::Tutorial };
+        let door = Door { host, path: "/".to_owned(), speech: Speech::Tutorial, client_ids: false };
         let class = Class { rooms: 1, members: CONNECTIONS, senders: 2, pace: Pace::Window(0) };
         let mut swarm = Swarm::new(door, Box::new(|_| String::new()), vec![class], plan.body)?;
         swarm.open(AT_ONCE)?;
@@ -65,6 +72,22 @@ pub(super) fn run(plan: &Plan) -> Result<Report, BenchError> {
         report.set(&format!("lost{each}"), number(frames.saturating_sub(received)));
     }
     Ok(report)
+}
+
+/// For how long in all a thread that wants to run does not, and for how long at once.
+fn stood_still(time: Duration) -> (Duration, Duration) {
+    let (start, mut all, mut longest) = (Instant::now(), Duration::ZERO, Duration::ZERO);
+    let mut last = start;
+    while last - start < time {
+        let now = Instant::now();
+        let gap = now - last;
+        if gap > STOOD_STILL {
+            all = all.saturating_add(gap);
+            longest = longest.max(gap);
+        }
+        last = now;
+    }
+    (all, longest)
 }
 
 fn write(listener: &TcpListener, go: &AtomicBool, time: Duration, body: usize, batch: u32) -> io::Result<Written> {

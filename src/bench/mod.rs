@@ -70,6 +70,9 @@ pub struct Plan {
     /// Characters of a message.
     #[arg(long, default_value_t = 150)]
     body: usize,
+    /// Each message has a random `client_id`, as an app's own UUIDs are; else the hub makes a key for it.
+    #[arg(long)]
+    client_ids: bool,
     /// The server's process; else the one that has the configured database open.
     #[arg(long)]
     pid: Option<u32>,
@@ -166,7 +169,7 @@ impl Plan {
             Speech::Tutorial => "/ws/chat/{room}",
         };
         let path = self.path.clone().unwrap_or_else(|| usual.to_owned());
-        Ok(Door { host, path, speech: self.dialect })
+        Ok(Door { host, path, speech: self.dialect, client_ids: self.client_ids })
     }
 
     fn token_source(&self, own_key: Option<&str>) -> Result<Tokens, BenchError> {

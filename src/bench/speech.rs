@@ -20,6 +20,8 @@ pub(super) struct Door {
     /// The path; `{room}` stands for the room's name.
     pub(super) path: String,
     pub(super) speech: Speech,
+    /// Whether each message has a random `client_id`, as a UUID is.
+    pub(super) client_ids: bool,
 }
 
 /// A frame from the server.
@@ -46,7 +48,7 @@ pub(super) enum Frame {
 
 impl Door {
     pub(super) fn request(&self, room: &str, token: &str) -> Vec<u8> {
-        let Self { host, path, speech } = self;
+        let Self { host, path, speech, .. } = self;
         let path = path.replace("{room}", room);
         let (query, header) = match speech {
             Speech::Native => (String::new(), format!("Authorization: Bearer {token}\r\n")),
@@ -69,11 +71,14 @@ impl Speech {
     }
 
     /// A message under a number, at least so long.
-    pub(super) fn message(self, room: &str, number: u64, characters: usize) -> String {
+    pub(super) fn message(self, room: &str, number: u64, characters: usize, client_id: Option<u128>) -> String {
         let mut text = format!("{number};");
         text.extend(std::iter::repeat_n('x', characters.saturating_sub(text.len())));
         match self {
-            Self::Native => format!(r#"{{"type":"send","id":{number},"room":"{room}","message":"{text}"}}"#),
+            Self::Native => {
+                let client_id = client_id.map(|id| format!(r#","client_id":"{id:032x}""#)).unwrap_or_default();
+                format!(r#"{{"type":"send","id":{number},"room":"{room}","message":"{text}"{client_id}}}"#)
+            }
             Self::Tutorial => format!(r#"{{"message":"{text}"}}"#),
         }
     }

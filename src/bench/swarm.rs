@@ -316,7 +316,8 @@ impl Swarm {
         let Some(member) = self.members.get_mut(index) else { return Ok(()) };
         let (Some(room), Some(socket)) = (self.rooms.get(member.room), &mut member.socket) else { return Ok(()) };
         let number = self.tally.send(due, index, room.members);
-        socket.send(&self.door.speech.message(&room.name, number, self.body))?;
+        let client_id = self.door.client_ids.then(rand::random);
+        socket.send(&self.door.speech.message(&room.name, number, self.body, client_id))?;
         // Where nothing is acked, what was sent is what is expected.
         if self.door.speech == Speech::Tutorial {
             self.tally.taken(number);

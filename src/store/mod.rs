@@ -18,6 +18,7 @@ mod health;
 mod listings;
 mod members;
 mod postgres;
+mod posts;
 mod read_marks;
 mod rooms;
 mod sanctions;
@@ -52,13 +53,14 @@ pub use events::EventPage;
 pub use health::Health;
 pub use listings::{Account, Listed, ListedRoom};
 pub use members::{ChangeError, Changed, MemberSummary, Role, RoomChange};
+pub use posts::{Answer, Append, NewMessage, PostReply, Posted, Probe, Stored, WriterState};
 pub use read_marks::{Mark, ReadMarks};
 pub use rooms::{MyRoom, NewRoom, RoomKind, RoomRow, RoomSummary};
 pub use sanctions::{Revoke, RevokeError, Sanctions, TokenMark};
 pub use setup::{FirstAdmin, SetupOutcome, SetupSecret};
 pub use tickets::Ticket;
 pub use users::{SeenUser, User, UserKey};
-pub use writer::{Answer, Append, NewMessage, PostReply, Posted, Probe, Stored, Writer, WriterBounds, WriterState};
+pub use writer::{Writer, WriterBounds};
 
 use crate::protocol::Timestamp;
 
