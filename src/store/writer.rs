@@ -15,6 +15,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use actix::prelude::*;
+
 use super::{
     Answer, Append, NewMessage, PostReply, Posted, Probe, Store, StoreError, Stored, WriterState,
     append::{AppendError, Outcome, Row},
@@ -24,7 +26,6 @@ use crate::{
     protocol::{ErrorCode, Event, EventKind, Message as ChatMessage, RoomName, Seq, Timestamp, WireError},
     stats::Stats,
 };
-use actix::prelude::*;
 
 /// How often waiting messages are looked at for their time.
 const TICK: Duration = Duration::from_millis(100);
