@@ -118,6 +118,7 @@ pub(super) async fn append(
                 }
                 // A repeat, or a room that is not as it was. Nothing is stored.
                 Err(error) if super::is_refused(&error) => {}
+                Err(error) if has_not_begun(&error) => return Err(AppendError::definite(error)),
                 Err(error) => return Err(AppendError::in_doubt(error)),
             }
         }
@@ -174,6 +175,13 @@ async fn at_once(connection: &mut SqliteConnection, new: &[New<'_>]) -> Result<(
     }
     query.execute(connection).await?;
     Ok(())
+}
+
+/// SQLite's codes for a transaction that could not begin: BUSY, READONLY, CANTOPEN. Surely nothing is stored, and a message
+/// whose time is over need not be looked for.
+fn has_not_begun(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+    code.is_some_and(|code| matches!(code & 0xff, 5 | 8 | 14))
 }
 
 /// Takes the lock, and reads the rooms and what is stored already.

@@ -306,7 +306,11 @@ test("a message that fails says so, and can be sent again or given up", async ()
   const page = await withToken(on.browser, on.hub.url, token("failer"));
   await enterRoom(page, "failing");
   // The page lets blank text through to nobody; what the hub alone refuses is a client_id that is used again.
-  await page.evaluate(() => (crypto.getRandomValues = (bytes) => bytes.fill(7)));
+  await page.evaluate(() => {
+    const now = Date.now();
+    Date.now = () => now;
+    crypto.getRandomValues = (bytes) => bytes.fill(7);
+  });
   await say(page, "the first");
   await page.locator("#messages .stored", { hasText: "the first" }).waitFor();
   await say(page, "the second");
