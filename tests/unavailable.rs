@@ -151,6 +151,21 @@ async fn p1_a_full_disk_refuses_and_what_is_acked_afterwards_is_stored() {
     assert_eq!(delivered, stored.iter().map(|row| row.seq).collect::<Vec<_>>(), "P3");
 }
 
+/// What surely was not stored gives its place in the queue back: the next message hears of the database, not of a full queue.
+#[tokio::test]
+async fn a_locked_file_leaves_nothing_in_doubt() {
+    let options = HubOptions::default().sqlite().set("limits.writer_queue", 1).set("database.write_timeout", "3s");
+    let hub = Hub::with(options);
+    let mut client = hub.member("alice", "lobby").await;
+    client.say("lobby", "before").await;
+    let database = hub.database().await;
+    database.lock().await;
+    assert_eq!(client.say("lobby", "one").await["code"], "unavailable");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(client.say("lobby", "two").await["code"], "unavailable");
+    database.unlock().await;
+}
+
 #[tokio::test]
 async fn p1_nothing_is_acked_into_a_file_that_was_deleted() {
     let hub = Hub::with(HubOptions::default().sqlite().set("database.write_timeout", "300ms"));
