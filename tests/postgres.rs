@@ -266,6 +266,34 @@ async fn two_lanes_keep_each_room_s_order() {
     }
 }
 
+/// A live event goes out with the ack that its receiver waits for, but does not wait for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_does_not_wait_for_an_ack_that_does_not_come() {
+    let url = Postgres::shared().database();
+    let hub = Hub::with(HubOptions::default().set("database.url", &url));
+    let (mut alice, mut bob) = (hub.client("alice").await, hub.client("bob").await);
+    // Rooms beside each other have lanes of their own.
+    for room in ["slow", "quick"] {
+        alice.join(room).await;
+        bob.join(room).await;
+        assert_eq!(bob.say(room, "hi").await["type"], "ok");
+        alice.message().await;
+    }
+    let database = hub.database().await;
+    let locked = tokio::spawn(async move {
+        database.execute("SELECT FROM hub_room WHERE name = 'slow' FOR UPDATE; SELECT pg_sleep(1)").await;
+    });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    alice.send(&json!({"type": "send", "id": "late", "room": "slow", "message": "of alice"})).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(bob.say("quick", "of bob").await["type"], "ok");
+    assert_eq!(alice.message().await["message"], "of bob");
+    assert!(!locked.is_finished(), "P9: the event has waited for another message's ack");
+    assert!(alice.kept().all(|frame| frame["id"] != "late"), "the ack was not held up");
+    assert_eq!(alice.until(|frame| frame["id"] == "late").await["seq"], 2);
+    locked.await.unwrap();
+}
+
 /// What an admin does at one process is felt at another on the same database: P7, P8 with nothing between them but it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p8_acts_reach_other_processes_by_the_database() {

@@ -1,7 +1,8 @@
 //! One room's events to this worker's sessions in it. Each event is framed once; who has all before it gets it written past the
 //! session's actor (`wire`), anybody else through their queue. A huge room is served in parts, between which other rooms and
-//! sockets have their turn. What comes meanwhile, or within the flush window, waits and goes out in one write: at most
-//! `limits.held_events`, past which the sessions read it from the log. Part of the actor in `dispatcher`.
+//! sockets have their turn, and rests afterwards for as long as that took: it leaves the worker half of its time, and under load
+//! several events go in one write. What comes meanwhile, or within the flush window, waits: at most `limits.held_events`, past which
+//! the sessions read it from the log. Part of the actor in `dispatcher`.
 
 use std::{
     rc::Rc,
@@ -31,6 +32,12 @@ use crate::{
 const PART: usize = 256;
 /// Members whose state is fetched into the processor's cache together: one after the other each would be waited for.
 const AHEAD: usize = 16;
+/// A room that took less does not rest: the runtime's timers know no shorter time.
+const LEAST_REST: Duration = Duration::from_millis(1);
+/// No room rests longer.
+const MOST_REST: Duration = Duration::from_millis(25);
+/// So many events are not made to wait for more: each costs next to nothing in one write.
+const ENOUGH: usize = 16;
 
 /// How events are gathered.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +95,8 @@ struct FanOut {
     bytes: usize,
     /// The first member that has not been served.
     next: usize,
+    /// What serving the others took.
+    spent: Duration,
     /// When this node took the first message of these, where it has taken one.
     taken: Option<Instant>,
     /// How many deliveries it is of those that the gauge counts.
@@ -108,7 +117,7 @@ impl FanOut {
         for event in events.iter().filter(|_| bytes <= most) {
             Parser::write_message(&mut frames, event.event.as_bytes(), OpCode::Text, true, false);
         }
-        Some(Self { room, first, head, events, frames, bytes, next: 0, taken, deliveries })
+        Some(Self { room, first, head, events, frames, bytes, next: 0, spent: Duration::ZERO, taken, deliveries })
     }
 
     /// Serves these members.
@@ -152,6 +161,8 @@ pub(super) struct LocalRoom {
     held: Held,
     /// Until when events are gathered.
     window: Option<Instant>,
+    /// Whether a timer runs for the window's end.
+    timed: bool,
 }
 
 /// What goes out next.
@@ -202,10 +213,11 @@ impl Dispatcher {
         let (watch, stats) = (&self.watch, Arc::clone(&self.stats));
         let Some(room) = self.rooms.get_mut(&name) else { return };
         let Some(going) = &mut room.going else { return };
-        let end = room.members.len().min(going.next.saturating_add(PART));
+        let (began, end) = (Instant::now(), room.members.len().min(going.next.saturating_add(PART)));
         if let Some(part) = room.members.get_range(going.next..end) {
             going.serve(part, watch, &stats);
         }
+        going.spent += began.elapsed();
         going.next = end;
         if end < room.members.len() {
             // After the other rooms and sockets of this worker.
@@ -213,15 +225,14 @@ impl Dispatcher {
             ctx.spawn(turn.map(|(), dispatcher, ctx| dispatcher.go_on(name, ctx)));
             return;
         }
-        if let Some(done) = room.going.take() {
-            stats.dispatcher_queue.sub(done.deliveries);
-            if let Some(taken) = done.taken {
-                stats.delivery.record(u64::try_from(taken.elapsed().as_micros()).unwrap_or(u64::MAX));
-            }
+        let Some(done) = room.going.take() else { return };
+        stats.dispatcher_queue.sub(done.deliveries);
+        if let Some(taken) = done.taken {
+            stats.delivery.record(u64::try_from(taken.elapsed().as_micros()).unwrap_or(u64::MAX));
         }
-        if !self.pace.window.is_zero() {
-            room.window = Some(Instant::now() + self.pace.window);
-        }
+        let rest = if done.spent < LEAST_REST { Duration::ZERO } else { done.spent.min(MOST_REST) };
+        let gathers = self.pace.window.max(rest);
+        room.window = (!gathers.is_zero()).then(|| Instant::now() + gathers);
         self.release(name, ctx);
     }
 
@@ -234,8 +245,14 @@ impl Dispatcher {
         };
         if let Some(left) = room.window.map(|until| until.saturating_duration_since(Instant::now()))
             && !left.is_zero()
+            && room.held.events.len() < ENOUGH
         {
-            ctx.run_later(left, move |dispatcher, ctx| dispatcher.release(name, ctx));
+            if !std::mem::replace(&mut room.timed, true) {
+                ctx.run_later(left, move |dispatcher, ctx| {
+                    dispatcher.rooms.get_mut(&name).into_iter().for_each(|room| room.timed = false);
+                    dispatcher.release(name, ctx);
+                });
+            }
             return;
         }
         let Held { events, behind, taken, deliveries } = std::mem::take(&mut room.held);
@@ -270,12 +287,9 @@ impl Handler<Deliver> for Dispatcher {
         let Some(room) = self.rooms.get_mut(&deliver.room) else { return self.stats.dispatcher_queue.sub(1) };
         let gathers = room.window.is_some_and(|until| until > Instant::now());
         if room.going.is_some() || gathers {
-            let (first, name) = (room.held.deliveries == 0, deliver.room.clone());
+            let name = deliver.room.clone();
             room.hold(deliver, self.pace.held);
-            if first && gathers {
-                self.release(name, ctx);
-            }
-            return;
+            return self.release(name, ctx);
         }
         let Deliver { room: name, events, taken } = deliver;
         room.going = FanOut::new(name.clone(), events, (taken, 1), self.pace.bytes);

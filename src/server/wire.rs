@@ -3,6 +3,7 @@
 //! What a session says is gathered here while its actor runs and written when it has run. A live event is written by the Dispatcher
 //! where nothing is before it: through the session's mailbox and actor it would cost several times what the kernel takes for it. One
 //! of both at a time: session and Dispatcher live on one thread; the lock is there because messages between actors must be `Send`.
+//! To whoever waits for an ack the event is left here, and the session, woken for both, writes both at once.
 //!
 //! What the kernel does not take waits here, and the actor does not run until it is gone (`session/flow`): that bounds it to what
 //! one turn of an actor says, or one delivery. Since it does not run then it can't close itself either; the Dispatcher can.
@@ -24,11 +25,16 @@ use actix_web::web::BytesMut;
 use socket2::SockRef;
 use tokio::net::tcp::OwnedWriteHalf;
 
+/// Bytes past which nothing more is kept for what the session says next.
+const KEPT: usize = 16_384;
+
 /// A session's socket; it is closed when this and the reading half are dropped.
 #[derive(Debug)]
 pub struct Wire {
     /// Whether the session must hear of something before anything else is written.
     hushed: AtomicBool,
+    /// Whether the session is about to say something of its own.
+    speaks_soon: AtomicBool,
     output: Mutex<Output>,
     socket: OwnedWriteHalf,
 }
@@ -39,12 +45,14 @@ struct Output {
     ended: bool,
     /// What the kernel has not taken.
     waiting: BytesMut,
+    /// Whether the kernel was not asked: it goes out with what the session says next.
+    kept: bool,
 }
 
 impl Output {
     /// Of a socket that takes nothing any more.
     fn gone() -> Self {
-        Self { ended: true, waiting: BytesMut::new() }
+        Self { ended: true, ..Self::default() }
     }
 }
 
@@ -53,7 +61,7 @@ impl Output {
 pub(super) enum Written {
     /// The kernel has it.
     All,
-    /// The kernel has a part of it, the rest waits: the session must look after that.
+    /// The kernel has a part of it or nothing yet, the rest waits: the session must look after that.
     Part,
     /// Nothing: it is not its turn.
     Nothing,
@@ -62,8 +70,8 @@ pub(super) enum Written {
 impl Wire {
     /// A wire of this socket; `first`, the response's head, goes out before anything else.
     pub fn new(socket: OwnedWriteHalf, first: BytesMut) -> Self {
-        let output = Mutex::new(Output { ended: false, waiting: first });
-        Self { hushed: AtomicBool::new(false), output, socket }
+        let output = Mutex::new(Output { waiting: first, ..Output::default() });
+        Self { hushed: AtomicBool::new(false), speaks_soon: AtomicBool::new(false), output, socket }
     }
 
     fn output(&self) -> MutexGuard<'_, Output> {
@@ -114,6 +122,7 @@ impl Wire {
     /// Gives the kernel what waits; says whether it took all.
     fn flush(&self) -> bool {
         let mut output = self.output();
+        output.kept = false;
         while !output.waiting.is_empty() {
             match self.socket.try_write(&output.waiting) {
                 Ok(sent) => drop(output.waiting.split_to(sent)),
@@ -138,6 +147,16 @@ impl Wire {
         Poll::Ready(())
     }
 
+    /// Whether the session is about to say something of its own, an ack: a live event goes out with that, in one write.
+    pub fn speaks_soon(&self, soon: bool) {
+        self.speaks_soon.store(soon, Ordering::Relaxed);
+    }
+
+    /// Whether what waits goes out with what the session says next.
+    pub fn keeps(&self) -> bool {
+        self.output().kept
+    }
+
     /// Nothing is written past the session any more.
     pub(super) fn hush(&self) {
         self.hushed.store(true, Ordering::Relaxed);
@@ -156,8 +175,13 @@ impl Wire {
     /// Writes frames past the session, where nothing is before them.
     pub(super) fn write(&self, frames: &[u8]) -> Written {
         let mut output = self.output();
-        if output.ended || !output.waiting.is_empty() {
+        if output.ended || !(output.waiting.is_empty() || (output.kept && output.waiting.len() < KEPT)) {
             return Written::Nothing;
+        }
+        if output.kept || self.speaks_soon.load(Ordering::Relaxed) {
+            output.waiting.extend_from_slice(frames);
+            output.kept = true;
+            return Written::Part;
         }
         // Not by the runtime's, which would look up what it knows of the socket's readiness: in a large room that is far away.
         match SockRef::from(self.socket.as_ref()).send(frames).map(|sent| frames.get(sent..).unwrap_or_default()) {

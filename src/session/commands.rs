@@ -219,8 +219,10 @@ impl Session {
             Err(error) => return self.refuse(id, error),
         };
         self.unstored = self.unstored.saturating_add(1);
+        self.wire.speaks_soon(true);
         ctx.spawn(stored.into_actor(self).map(move |posted, session, ctx| {
             session.unstored = session.unstored.saturating_sub(1);
+            session.wire.speaks_soon(session.unstored > 0);
             match posted.unwrap_or_else(|_| Err(WireError::unavailable())) {
                 Ok(posted) => {
                     let (seq, timestamp, repeat) = (posted.seq, posted.timestamp, posted.repeat);

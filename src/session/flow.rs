@@ -31,7 +31,9 @@ impl<S: Stream<Item = Result<Bytes, actix_web::Error>> + Unpin> Future for Flow<
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        ready!(self.wire.poll_flush(cx));
+        if self.over || !self.wire.keeps() {
+            ready!(self.wire.poll_flush(cx));
+        }
         if !self.over {
             self.over = matches!(Pin::new(&mut self.actor).poll_next(cx), Poll::Ready(None));
             ready!(self.wire.poll_flush(cx));
