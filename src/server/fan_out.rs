@@ -1,8 +1,8 @@
 //! One room's events to this worker's sessions in it. Each event is framed once; who has all before it gets it written past the
 //! session's actor (`wire`), anybody else through their queue. A huge room is served in parts, between which other rooms and
-//! sockets have their turn, and rests afterwards for as long as that took: it leaves the worker half of its time, and under load
-//! several events go in one write. What comes meanwhile, or within the flush window, waits: at most `limits.held_events`, past which
-//! the sessions read it from the log. Part of the actor in `dispatcher`.
+//! sockets have their turn. One that has taken more than half of the worker's time rests till it has not: its next events go in one
+//! write. What comes meanwhile, or within the flush window, waits: at most `limits.held_events`, past which the sessions read it
+//! from the log. Part of the actor in `dispatcher`.
 
 use std::{
     rc::Rc,
@@ -32,10 +32,8 @@ use crate::{
 const PART: usize = 256;
 /// Members whose state is fetched into the processor's cache together: one after the other each would be waited for.
 const AHEAD: usize = 16;
-/// A room that took less does not rest: the runtime's timers know no shorter time.
-const LEAST_REST: Duration = Duration::from_millis(1);
-/// No room rests longer.
-const MOST_REST: Duration = Duration::from_millis(25);
+/// No room rests longer; and none that has not taken more than its half for as long.
+const REST: Duration = Duration::from_millis(10);
 /// So many events are not made to wait for more: each costs next to nothing in one write.
 const ENOUGH: usize = 16;
 
@@ -95,8 +93,6 @@ struct FanOut {
     bytes: usize,
     /// The first member that has not been served.
     next: usize,
-    /// What serving the others took.
-    spent: Duration,
     /// When this node took the first message of these, where it has taken one.
     taken: Option<Instant>,
     /// How many deliveries it is of those that the gauge counts.
@@ -117,7 +113,7 @@ impl FanOut {
         for event in events.iter().filter(|_| bytes <= most) {
             Parser::write_message(&mut frames, event.event.as_bytes(), OpCode::Text, true, false);
         }
-        Some(Self { room, first, head, events, frames, bytes, next: 0, spent: Duration::ZERO, taken, deliveries })
+        Some(Self { room, first, head, events, frames, bytes, next: 0, taken, deliveries })
     }
 
     /// Serves these members.
@@ -161,6 +157,8 @@ pub(super) struct LocalRoom {
     held: Held,
     /// Until when events are gathered.
     window: Option<Instant>,
+    /// When all that the room has taken is half of the time, if it takes nothing more.
+    even_at: Option<Instant>,
     /// Whether a timer runs for the window's end.
     timed: bool,
 }
@@ -217,8 +215,9 @@ impl Dispatcher {
         if let Some(part) = room.members.get_range(going.next..end) {
             going.serve(part, watch, &stats);
         }
-        going.spent += began.elapsed();
         going.next = end;
+        let even_at = room.even_at.map_or(began, |at| at.max(began)) + began.elapsed() * 2;
+        room.even_at = Some(even_at);
         if end < room.members.len() {
             // After the other rooms and sockets of this worker.
             let turn = tokio::task::yield_now().into_actor(self);
@@ -230,9 +229,10 @@ impl Dispatcher {
         if let Some(taken) = done.taken {
             stats.delivery.record(u64::try_from(taken.elapsed().as_micros()).unwrap_or(u64::MAX));
         }
-        let rest = if done.spent < LEAST_REST { Duration::ZERO } else { done.spent.min(MOST_REST) };
-        let gathers = self.pace.window.max(rest);
-        room.window = (!gathers.is_zero()).then(|| Instant::now() + gathers);
+        let now = Instant::now();
+        room.even_at = Some(even_at.min(now + REST * 2));
+        let gathers = self.pace.window.max(even_at.saturating_duration_since(now + REST).min(REST));
+        room.window = (!gathers.is_zero()).then(|| now + gathers);
         self.release(name, ctx);
     }
 
