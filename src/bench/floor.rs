@@ -1,7 +1,7 @@
-//! The floor: a thread that writes frames to 1,000 connections of this generator's, as a hub would if it did nothing else. It says
-//! what a delivery costs the kernel at the least, and that the generator reads faster than anything can write: the writer
-//! spends its whole time writing, and what it takes of a core is compared with what the reader takes. Before that it only
-//! walks through memory: on a machine that others share that takes twice as long now and then, and so does all that a hub does.
+//! The floor: a thread that writes frames to connections of this generator's, as a hub would if it did nothing else. It says
+//! what a delivery costs the kernel at the least: as fast as it goes, one frame a write and ten, and at the pace and to as many
+//! connections as other works have, since those that were not written to for a while have left the processor's cache. As fast as
+//! it goes, what the writer takes of a core is compared with what this generator takes to read it. Before that it only walks through memory: on a machine that others share that takes twice as long now and then, and so does all that a hub does.
 
 use std::{
     fs,
@@ -23,7 +23,28 @@ use super::{
     swarm::{AT_ONCE, Class, Pace, Swarm},
 };
 
-const CONNECTIONS: u32 = 1_000;
+/// A way of writing.
+struct Step {
+    connections: u32,
+    /// Frames in one write.
+    batch: u32,
+    /// How often each connection is written to, where it is not as fast as it goes.
+    rounds_a_second: Option<f64>,
+    /// What tells its figures from the first one's.
+    name: &'static str,
+}
+
+/// The writes of `room` and `busy-room`, and of `growth-members`; both ends of a connection are this process's, and often it may
+/// have 20,000 of them.
+const STEPS: [Step; 7] = [
+    Step { connections: 1_000, batch: 1, rounds_a_second: None, name: "" },
+    Step { connections: 1_000, batch: 10, rounds_a_second: None, name: "_10_a_write" },
+    Step { connections: 1_000, batch: 1, rounds_a_second: Some(40.0), name: "_of_room" },
+    Step { connections: 1_000, batch: 1, rounds_a_second: Some(200.0), name: "_of_busy_room" },
+    Step { connections: 100, batch: 1, rounds_a_second: Some(200.0), name: "_100_members" },
+    Step { connections: 1_000, batch: 1, rounds_a_second: Some(20.0), name: "_1000_members" },
+    Step { connections: 9_000, batch: 1, rounds_a_second: Some(2.2), name: "_9000_members" },
+];
 /// What precedes the message's text in a frame of the hub's, about.
 const BEFORE_TEXT: &str = r#"{"message":""#;
 
@@ -35,18 +56,19 @@ struct Written {
     _connections: Vec<TcpStream>,
 }
 
-/// One frame a write, then ten.
+/// All steps; where a process may not have so many sockets, `--members` says how many connections there are at the most.
 pub(super) fn run(plan: &Plan) -> Result<Report, BenchError> {
-    let mut report = Report::new("floor", format!("{CONNECTIONS} connections, {} characters", plan.body));
+    let mut report = Report::new("floor", format!("{} characters", plan.body));
     report.set("slow_percent_of_the_time", 100.0 * slow(plan.time));
-    for batch in [1, 10] {
+    for step in &STEPS {
+        let connections = step.connections.min(plan.members.unwrap_or(u32::MAX));
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let host = listener.local_addr()?.to_string();
         let (go, time, body) = (Arc::new(AtomicBool::new(false)), plan.time, plan.body);
         let started = Arc::clone(&go);
-        let writer = thread::spawn(move || write(&listener, &started, time, body, batch));
+        let writer = thread::spawn(move || write(&listener, &started, connections, time, body, step));
         let door = Door { host, path: "/".to_owned(), speech: Speech::Tutorial, client_ids: false };
-        let class = Class { rooms: 1, members: CONNECTIONS, senders: 2, pace: Pace::Window(0) };
+        let class = Class { rooms: 1, members: connections, senders: 2, pace: Pace::Window(0) };
         let mut swarm = Swarm::new(door, Box::new(|_| String::new()), vec![class], plan.body)?;
         swarm.open(AT_ONCE)?;
         let before = thread_cpu()?;
@@ -60,12 +82,13 @@ pub(super) fn run(plan: &Plan) -> Result<Report, BenchError> {
             writer.join().map_err(|_| io::Error::other("the writer ended early"))??;
         let received = swarm.counted().received;
         report.whole &= received == frames;
-        let each = if batch == 1 { String::new() } else { format!("_{batch}_a_write") };
-        report.set(&format!("writer_cpu_us_per_delivery{each}"), micros(cpu) / number(frames.max(1)));
-        report.set(&format!("written_per_cpu_s{each}"), number(frames) / cpu.as_secs_f64());
-        report.set(&format!("generator_cpu_us_per_delivery{each}"), micros(read) / number(received.max(1)));
-        report.set(&format!("read_per_cpu_s{each}"), number(received) / read.as_secs_f64());
-        report.set(&format!("lost{each}"), number(frames.saturating_sub(received)));
+        report.set(&format!("writer_cpu_us_per_delivery{}", step.name), micros(cpu) / number(frames.max(1)));
+        if step.rounds_a_second.is_none() {
+            report.set(&format!("written_per_cpu_s{}", step.name), number(frames) / cpu.as_secs_f64());
+            report.set(&format!("generator_cpu_us_per_delivery{}", step.name), micros(read) / number(received.max(1)));
+            report.set(&format!("read_per_cpu_s{}", step.name), number(received) / read.as_secs_f64());
+        }
+        report.set(&format!("lost{}", step.name), number(frames.saturating_sub(received)));
     }
     Ok(report)
 }
@@ -90,9 +113,16 @@ fn slow(time: Duration) -> f64 {
     slow.as_secs_f64() / time.as_secs_f64()
 }
 
-fn write(listener: &TcpListener, go: &AtomicBool, time: Duration, body: usize, batch: u32) -> io::Result<Written> {
+fn write(
+    listener: &TcpListener,
+    go: &AtomicBool,
+    count: u32,
+    time: Duration,
+    body: usize,
+    &Step { batch, rounds_a_second, .. }: &Step,
+) -> io::Result<Written> {
     let mut connections = Vec::new();
-    for _ in 0..CONNECTIONS {
+    for _ in 0..count {
         let (mut connection, _) = listener.accept()?;
         connection.set_nodelay(true)?;
         upgrade(&mut connection)?;
@@ -101,12 +131,17 @@ fn write(listener: &TcpListener, go: &AtomicBool, time: Duration, body: usize, b
     while !go.load(Ordering::Acquire) {
         thread::sleep(Duration::from_millis(1));
     }
-    let (before, end) = (thread_cpu()?, Instant::now() + time);
+    let (before, mut due) = (thread_cpu()?, Instant::now());
+    let end = due + time;
     let mut frames = 0_u64;
     while Instant::now() < end {
+        if let Some(rounds) = rounds_a_second {
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+            due += Duration::from_secs_f64(1.0 / rounds);
+        }
         let mut bytes = Vec::new();
         for _ in 0..batch {
-            let text = format!("{BEFORE_TEXT}{:0>body$}\"}}", frames / u64::from(CONNECTIONS));
+            let text = format!("{BEFORE_TEXT}{:0>body$}\"}}", frames / u64::from(count));
             let length = u16::try_from(text.len()).map_err(|_| ErrorKind::InvalidInput)?;
             bytes.extend([0x81, 126]);
             bytes.extend(length.to_be_bytes());
