@@ -284,9 +284,15 @@ impl Handler<Deliver> for Dispatcher {
     type Result = ();
 
     fn handle(&mut self, deliver: Deliver, ctx: &mut Context<Self>) {
+        let waiting = self.rooms.get(&deliver.room).map_or(0, |room| room.held.events.len());
+        if waiting > 0 && waiting.saturating_add(deliver.events.len()) > self.pace.held {
+            // Too much for one write: what waits goes first.
+            self.rooms.get_mut(&deliver.room).into_iter().for_each(|room| room.window = None);
+            self.release(deliver.room.clone(), ctx);
+        }
         let Some(room) = self.rooms.get_mut(&deliver.room) else { return self.stats.dispatcher_queue.sub(1) };
         let gathers = room.window.is_some_and(|until| until > Instant::now());
-        if room.going.is_some() || gathers {
+        if gathers || room.going.is_some() || room.held.deliveries > 0 {
             let name = deliver.room.clone();
             room.hold(deliver, self.pace.held);
             return self.release(name, ctx);
