@@ -5,7 +5,7 @@
 //! P1 P2 P3. Each fault ends with the checker. Seen to fail with the hub broken so (scripts/mutants): neither a look for
 //! repeats nor a unique key, so that a batch whose answer was lost is stored twice (P2: duplicate); `synchronous_commit`
 //! left to the server (P1); a room's messages in any lane (P3: its order); rights not raised by a removal (P7: another
-//! node stores by the old ones).
+//! node stores by the old ones); a session that is not woken for an event which was left to it.
 
 use std::{
     sync::{
