@@ -1,7 +1,8 @@
 //! The floor: a thread that writes frames to connections of this generator's, as a hub would if it did nothing else. It says
 //! what a delivery costs the kernel at the least: as fast as it goes, one frame a write and ten, and at the pace and to as many
 //! connections as other works have, since those that were not written to for a while have left the processor's cache. As fast as
-//! it goes, what the writer takes of a core is compared with what this generator takes to read it. Before that it only walks through memory: on a machine that others share that takes twice as long now and then, and so does all that a hub does.
+//! it goes, what the writer takes of a core is compared with what this generator takes to read it. Before that it only walks
+//! through memory: on a machine that others share that takes twice as long now and then, and so does all that a hub does.
 
 use std::{
     fs,

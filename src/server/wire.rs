@@ -26,7 +26,7 @@ use socket2::SockRef;
 use tokio::net::tcp::OwnedWriteHalf;
 
 /// Bytes past which nothing more is kept for what the session says next.
-const KEPT: usize = 16_384;
+const KEPT: usize = 65_536;
 
 /// A session's socket; it is closed when this and the reading half are dropped.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl Output {
 /// What became of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Written {
-    /// The kernel has it.
+    /// The kernel has it, or the session was woken for it before.
     All,
     /// The kernel has a part of it or nothing yet, the rest waits: the session must look after that.
     Part,
@@ -180,8 +180,8 @@ impl Wire {
         }
         if output.kept || self.speaks_soon.load(Ordering::Relaxed) {
             output.waiting.extend_from_slice(frames);
-            output.kept = true;
-            return Written::Part;
+            let woken = std::mem::replace(&mut output.kept, true);
+            return if woken { Written::All } else { Written::Part };
         }
         // Not by the runtime's, which would look up what it knows of the socket's readiness: in a large room that is far away.
         match SockRef::from(self.socket.as_ref()).send(frames).map(|sent| frames.get(sent..).unwrap_or_default()) {
