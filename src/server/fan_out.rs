@@ -230,8 +230,9 @@ impl Dispatcher {
             stats.delivery.record(u64::try_from(taken.elapsed().as_micros()).unwrap_or(u64::MAX));
         }
         let now = Instant::now();
-        room.even_at = Some(even_at.min(now + REST * 2));
-        let gathers = self.pace.window.max(even_at.saturating_duration_since(now + REST).min(REST));
+        let even_at = even_at.min(now + REST * 2);
+        room.even_at = Some(even_at);
+        let gathers = self.pace.window.max(even_at.saturating_duration_since(now + REST));
         room.window = (!gathers.is_zero()).then(|| now + gathers);
         self.release(name, ctx);
     }

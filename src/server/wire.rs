@@ -6,7 +6,7 @@
 //! To whoever waits for an ack the event is left here, and the session, woken for both, writes both at once.
 //!
 //! What the kernel does not take waits here, and the actor does not run until it is gone (`session/flow`): that bounds it to what
-//! one turn of an actor says, or one delivery. Since it does not run then it can't close itself either; the Dispatcher can.
+//! one turn of an actor says, and one delivery, or `KEPT` and one delivery. Since it does not run then it can't close itself either; the Dispatcher can.
 
 use std::{
     io::ErrorKind,
