@@ -32,7 +32,7 @@ use criterion::{BatchSize, BenchmarkId, Criterion, SamplingMode, Throughput, cri
 use hubbub::{
     protocol::{ClientId, Dialect, Event, EventKind, Message as ChatMessage, Seq, Timestamp, UserId},
     room::{Cursor, Input, Memory, Numbered, RecentBounds, RoomLog},
-    store::{Append, NewMessage, Probe, RoomRow, Stored, Writer},
+    store::{Answer, Append, Committed, NewMessage, Probe, RoomRow, Stored, Writer},
 };
 use tokio::sync::oneshot;
 
@@ -168,7 +168,8 @@ fn dispatch(criterion: &mut Criterion) {
                         let started = Instant::now();
                         for event in some {
                             head = event.seq.0;
-                            let events = vec![(event.clone(), Instant::now())];
+                            let (event, received) = (event.clone(), Instant::now());
+                            let events = vec![Committed { event, received, answer: None }];
                             let stored = Stored { events, ..Stored::default() };
                             server.send(stored).await.unwrap();
                             stage.delivered(members * (u64::try_from(head).unwrap() - 1)).await;
@@ -201,8 +202,9 @@ impl Actor for Listener {
 impl Handler<Stored> for Listener {
     type Result = ();
 
-    fn handle(&mut self, _: Stored, _: &mut Context<Self>) {
+    fn handle(&mut self, stored: Stored, _: &mut Context<Self>) {
         self.transactions.fetch_add(1, Ordering::Relaxed);
+        stored.events.into_iter().filter_map(|committed| committed.answer).for_each(Answer::give);
     }
 }
 
@@ -246,7 +248,8 @@ async fn store_messages(stage: &Stage, row: &RoomRow, writer: &Addr<Writer>, mes
         draft.client_id = None;
         let (user, received) = (Arc::clone(&stage.user), Instant::now());
         let (reply, answer) = oneshot::channel();
-        let message = NewMessage { room, key: row.key, rights: row.rights, user, admin: false, draft, received };
+        let (key, rights) = (row.key, row.rights);
+        let message = NewMessage { room, key, rights, user, admin: false, draft, received, asker: None };
         writer.try_send(Append { message, reply }).unwrap();
         answers.push(answer);
     }

@@ -1,10 +1,13 @@
 //! P3, P4 and P7 where events are written past the sessions: rooms that are served in parts, members who leave and join again
-//! meanwhile, readers that are slow by turns, and the flush window.
+//! meanwhile, readers that are slow by turns, events that are gathered, and how many writes all that takes.
 //!
 //! Seen to fail with the hub broken so (scripts/mutants): a place that is not taken back when its room is left (P7) or joined
 //! anew (P3: a repeat), the member that takes a leaver's place not served (P4), frames written before those that wait (P3).
 
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -152,4 +155,92 @@ async fn within_the_flush_window_events_come_together_and_acks_at_once() {
     sender.say("tea", "6").await;
     reader.message().await;
     assert!(start.elapsed() < Duration::from_millis(300), "{:?}", start.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p3_p4_more_events_than_are_held_come_while_they_are_gathered() {
+    let options = HubOptions::default().unlimited().set("limits.flush_window", "20ms");
+    let hub = Hub::with(options.set("limits.held_events", "8").set("limits.batch_messages", "16"));
+    let mut readers = Vec::new();
+    for n in 0..3 {
+        readers.push(hub.member(&format!("reader-{n}"), "tea").await);
+    }
+    let mut sender = hub.member("sender", "tea").await;
+    let reading: Vec<_> = readers.into_iter().map(|client| tokio::spawn(reads_all(client, 0))).collect();
+    let mut sent = 0;
+    for burst in (1..=20).cycle() {
+        for n in sent..MESSAGES.min(sent + burst) {
+            sender.send(&json!({"type": "send", "id": n, "room": "tea", "message": "x"})).await;
+        }
+        sent = MESSAGES.min(sent + burst);
+        if sent == MESSAGES {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(u64::try_from(burst % 4).unwrap())).await;
+    }
+    for read in join_all(reading).await {
+        read.unwrap();
+    }
+}
+
+/// The writes to sockets, as strace sees them, while `what` is done to a hub with one worker: each frame's text shows.
+async fn writes<F: Future<Output = ()>>(options: HubOptions, what: impl FnOnce(Hub) -> F) -> Vec<String> {
+    let trace = tempfile::NamedTempFile::new().unwrap();
+    let path = trace.path().to_str().unwrap().to_owned();
+    let strace = [
+        "strace",
+        "-f",
+        "-qq",
+        "-s",
+        "600",
+        "-e",
+        "trace=sendto,write,writev,sendmsg",
+        "-e",
+        "signal=none",
+        "-o",
+        &path,
+    ];
+    what(Hub::with(options.run_by(&strace).set("server.workers", 1))).await;
+    fs::read_to_string(&path)
+        .unwrap()
+        .lines()
+        .filter(|line| line.contains(r#"\"message\""#))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_author_gets_event_and_ack_in_one_write() {
+    let written = writes(HubOptions::default(), async |hub| {
+        let mut sender = hub.member("sender", "tea").await;
+        for n in 0..10 {
+            sender.say("tea", &format!("marker {n}")).await;
+        }
+    })
+    .await;
+    let of_messages: Vec<_> = written.iter().filter(|line| line.contains("marker")).collect();
+    let together = of_messages.iter().filter(|line| line.contains(r#"\"type\":\"ok\""#)).count();
+    assert_eq!((of_messages.len(), together), (10, 10), "{of_messages:#?}");
+}
+
+/// Under strace a write takes many times as long, so that the room needs more than its half of the worker.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_room_that_takes_all_of_its_worker_has_several_events_in_a_write() {
+    const MEMBERS: usize = 100;
+    let options =
+        HubOptions::default().unlimited().set("limits.batch_messages", "1").set("limits.batch_interval", "0s");
+    let written = writes(options, async |hub| {
+        let members = join_all((0..MEMBERS).map(async |n| hub.member(&format!("user-{n}"), "tea").await)).await;
+        let mut sender = hub.member("sender", "tea").await;
+        let reading: Vec<_> = members.into_iter().map(|client| tokio::spawn(reads_all(client, 0))).collect();
+        for n in 0..MESSAGES {
+            sender.send(&json!({"type": "send", "id": n, "room": "tea", "message": format!("marker {n}")})).await;
+        }
+        for read in join_all(reading).await {
+            read.unwrap();
+        }
+    })
+    .await;
+    let (writes, each) = (written.iter().filter(|line| line.contains("marker")).count(), 200 * MEMBERS);
+    assert!((MEMBERS..each * 3 / 4).contains(&writes), "{writes} writes of {each} events");
 }

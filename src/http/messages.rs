@@ -65,7 +65,7 @@ pub(super) async fn send(
             Arc::new(worker.store.user_by_id(&id, make).await?.ok_or_else(unknown)?)
         }
     };
-    let stored = worker.handle.post(user, asker.admin, room.clone(), draft)?;
+    let stored = worker.handle.post(user, asker.admin, room.clone(), draft, None)?;
     let posted = stored.await.unwrap_or_else(|_| Err(WireError::unavailable()))?;
     let answer = json!({"room": room, "seq": posted.seq, "timestamp": posted.timestamp, "repeat": posted.repeat});
     Ok(if posted.repeat { HttpResponse::Ok().json(answer) } else { HttpResponse::Created().json(answer) })

@@ -25,7 +25,7 @@ use crate::{
     protocol::{Epoch, RoomName, Seq, WireError},
     room::RecentBounds,
     stats::Stats,
-    store::{Store, UserKey, Writer, WriterBounds},
+    store::{Answer, Store, UserKey, Writer, WriterBounds},
 };
 
 /// How often workers that fell behind are told again.
@@ -102,6 +102,8 @@ pub struct ChatServer {
     pub(super) acts: KnownActs,
     /// How many rooms each user has made since when.
     pub(super) makers: HashMap<UserKey, (u32, Instant)>,
+    /// What the senders of a room's events are told, while these go into its log: it leaves with them.
+    pub(super) answers: Vec<Answer>,
     _guard: AbortOnPanic,
 }
 
@@ -145,6 +147,7 @@ impl ChatServer {
                 compared: Compared::default(),
                 acts: KnownActs::new(&latest_acts, Instant::now()),
                 makers,
+                answers: Vec::new(),
                 _guard,
             }
         });

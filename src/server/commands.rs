@@ -165,11 +165,11 @@ impl ChatServer {
         if self.stats.writer_queue.get() >= bounds.writer_queue {
             return drop(post.reply.send(Err(WireError::busy())));
         }
-        let Post { room, user, admin, draft, received, reply } = post;
+        let Post { room, user, admin, draft, received, asker, reply } = post;
         let name = room.clone();
         let Some(writer) = self.writers.get(key.lane(self.writers.len())) else { return };
         self.stats.writer_queue.add(1);
-        let append = Append { message: NewMessage { room, key, rights, user, admin, draft, received }, reply };
+        let append = Append { message: NewMessage { room, key, rights, user, admin, draft, received, asker }, reply };
         if let Err(SendError::Full(append) | SendError::Closed(append)) = writer.try_send(append) {
             self.stats.writer_queue.sub(1);
             return drop(append.reply.send(Err(WireError::busy())));
@@ -276,8 +276,8 @@ impl ChatServer {
     /// Judges messages again that were judged by rights which have changed since.
     pub(super) fn judge_again(&mut self, appends: Vec<Append>, ctx: &mut Context<Self>) {
         for Append { message, reply } in appends {
-            let NewMessage { room: name, user, admin, draft, received, .. } = message;
-            let post = Post { room: name.clone(), user, admin, draft, received, reply };
+            let NewMessage { room: name, user, admin, draft, received, asker, .. } = message;
+            let post = Post { room: name.clone(), user, admin, draft, received, asker, reply };
             if post.received.elapsed() > self.bounds.writer.timeout {
                 drop(post.reply.send(Err(WireError::unavailable())));
                 continue;

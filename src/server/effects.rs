@@ -2,18 +2,20 @@
 //! done. Part of the actor in `chat_server`.
 
 use std::{
+    mem,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use actix::prelude::*;
 use bytestring::ByteString;
+use indexmap::IndexMap;
 
 use super::{chat_server::ChatServer, messages::Deliver, room::Entry};
 use crate::{
     protocol::{RoomName, Seq},
     room::{Effect, Input, Numbered},
-    store::{Answer, StoreError, Stored},
+    store::{Answer, Committed, StoreError, Stored},
 };
 
 /// After a read that failed.
@@ -63,14 +65,18 @@ impl ChatServer {
     fn deliver(&mut self, name: &RoomName, events: &Arc<[Numbered<ByteString>]>) {
         let (Some(Entry::Ready(room)), Some(last)) = (self.rooms.get_mut(name), events.last()) else { return };
         let (head, taken) = (last.seq, room.undelivered.take_if(|(seq, _)| *seq <= last.seq));
-        let deliver = Deliver { room: name.clone(), events: Arc::clone(events), taken: taken.map(|(_, at)| at) };
+        let taken = taken.map(|(_, at)| at);
         for id in room.workers() {
             let Some(worker) = self.workers.get_mut(id.0) else { continue };
             let Some(dispatcher) = &worker.dispatcher else { continue };
             self.stats.dispatcher_queue.add(1);
-            if dispatcher.try_send(deliver.clone()).is_err() {
+            let here = |answer: &mut Answer| answer.asker.is_some_and(|asker| asker.worker == id.0);
+            let answers = self.answers.extract_if(.., here).collect();
+            let deliver = Deliver { room: name.clone(), events: Arc::clone(events), taken, answers };
+            if let Err(SendError::Full(deliver) | SendError::Closed(deliver)) = dispatcher.try_send(deliver) {
                 self.stats.dispatcher_queue.sub(1);
                 worker.behind.insert(name.clone(), head);
+                self.answers.extend(deliver.answers);
             }
         }
     }
@@ -124,15 +130,18 @@ impl Handler<Stored> for ChatServer {
     fn handle(&mut self, Stored { events, seen, refused, settled, answers }: Stored, ctx: &mut Context<Self>) {
         self.stats.writer_queue.sub(settled.len());
         self.stats.stored.add(events.len());
-        let mut by_room: indexmap::IndexMap<RoomName, (Instant, Vec<Numbered<ByteString>>)> = indexmap::IndexMap::new();
-        for (event, taken) in events {
+        let mut by_room: IndexMap<RoomName, (Instant, Vec<Numbered<ByteString>>, Vec<Answer>)> = IndexMap::new();
+        for Committed { event, received, answer } in events {
             let numbered = Numbered { seq: event.seq, event: event.encode() };
-            let (first, events) = by_room.entry(event.room).or_insert_with(|| (taken, Vec::new()));
-            *first = taken.min(*first);
+            let (taken, events, answers) =
+                by_room.entry(event.room).or_insert_with(|| (received, Vec::new(), Vec::new()));
+            *taken = received.min(*taken);
             events.push(numbered);
+            answers.extend(answer);
         }
         let second = self.stats.busiest.clock();
-        for (room, (taken, events)) in by_room {
+        for (room, (taken, events, answers)) in by_room {
+            self.answers = answers;
             self.note_stored(&room, &events, taken, second);
             if let (Some(Entry::Loading { seen, .. }), Some(last)) = (self.rooms.get_mut(&room), events.last()) {
                 *seen = last.seq.max(*seen);
@@ -143,6 +152,8 @@ impl Handler<Stored> for ChatServer {
                 (true, Some(last)) => self.stands_at(&room, last.seq, ctx),
                 _ => self.apply(&room, Input::Committed(events), ctx),
             }
+            // Of senders who have no session in the room, or none here, or whose events go out later.
+            mem::take(&mut self.answers).into_iter().for_each(Answer::give);
         }
         for (room, seq) in seen {
             if let Some(Entry::Loading { seen, .. }) = self.rooms.get_mut(&room) {

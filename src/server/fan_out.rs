@@ -5,6 +5,7 @@
 //! from the log. Part of the actor in `dispatcher`.
 
 use std::{
+    mem,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -26,6 +27,7 @@ use crate::{
     protocol::{RoomName, Seq},
     room::Numbered,
     stats::Stats,
+    store::Answer,
 };
 
 /// Sessions that are served before others have a turn.
@@ -248,7 +250,7 @@ impl Dispatcher {
             && !left.is_zero()
             && room.held.events.len() < ENOUGH
         {
-            if !std::mem::replace(&mut room.timed, true) {
+            if !mem::replace(&mut room.timed, true) {
                 ctx.run_later(left, move |dispatcher, ctx| {
                     dispatcher.rooms.get_mut(&name).into_iter().for_each(|room| room.timed = false);
                     dispatcher.release(name, ctx);
@@ -256,7 +258,7 @@ impl Dispatcher {
             }
             return;
         }
-        let Held { events, behind, taken, deliveries } = std::mem::take(&mut room.held);
+        let Held { events, behind, taken, deliveries } = mem::take(&mut room.held);
         if let Some(head) = behind {
             stats.dispatcher_queue.sub(deliveries);
             return fall_behind(&name, head, room.members.values(), watch, &stats);
@@ -284,7 +286,20 @@ pub(super) fn fall_behind<'a>(
 impl Handler<Deliver> for Dispatcher {
     type Result = ();
 
-    fn handle(&mut self, deliver: Deliver, ctx: &mut Context<Self>) {
+    fn handle(&mut self, mut deliver: Deliver, ctx: &mut Context<Self>) {
+        let answers = mem::take(&mut deliver.answers);
+        if let Some(room) = self.rooms.get(&deliver.room) {
+            let asker = |answer: &Answer| answer.asker.and_then(|asker| room.members.get(&SessionId(asker.session)));
+            answers.iter().filter_map(asker).for_each(|member| member.wire.keep());
+        }
+        self.take(deliver, ctx);
+        // After the events, and before any session has its turn.
+        answers.into_iter().for_each(Answer::give);
+    }
+}
+
+impl Dispatcher {
+    fn take(&mut self, deliver: Deliver, ctx: &mut Context<Self>) {
         let waiting = self.rooms.get(&deliver.room).map_or(0, |room| room.held.events.len());
         if waiting > 0 && waiting.saturating_add(deliver.events.len()) > self.pace.held {
             // Too much for one write: what waits goes first.
@@ -298,7 +313,7 @@ impl Handler<Deliver> for Dispatcher {
             room.hold(deliver, self.pace.held);
             return self.release(name, ctx);
         }
-        let Deliver { room: name, events, taken } = deliver;
+        let Deliver { room: name, events, taken, .. } = deliver;
         room.going = FanOut::new(name.clone(), events, (taken, 1), self.pace.bytes);
         if room.going.is_none() {
             return self.stats.dispatcher_queue.sub(1);

@@ -25,7 +25,7 @@ use crate::{
     protocol::{Draft, Position, PresenceReply, RoomName, Seq, Standing, UserId, Window, WireError},
     room::Memory,
     stats::Stats,
-    store::{Changed, EventPage, Mark, Posted, ReadMarks, RoomChange, RoomKey, RoomKind, Store, User, UserKey},
+    store::{Asker, Changed, EventPage, Mark, Posted, ReadMarks, RoomChange, RoomKey, RoomKind, Store, User, UserKey},
 };
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, WireError>>;
@@ -93,6 +93,7 @@ pub(super) struct Post {
     pub(super) admin: bool,
     pub(super) draft: Draft,
     pub(super) received: Instant,
+    pub(super) asker: Option<Asker>,
     pub(super) reply: Reply<Posted>,
 }
 
@@ -214,16 +215,17 @@ impl ServerHandle {
     }
 
     /// Gives a message to the hub at once; the answer comes when it is stored. Messages given one after the other are
-    /// stored in that order. `admin` says whether an admin asks, be it in somebody else's name.
+    /// stored in that order. `admin` says whether an admin asks, be it in somebody else's name; `asker`, which session.
     pub fn post(
         &self,
         user: Arc<User>,
         admin: bool,
         room: RoomName,
         draft: Draft,
+        asker: Option<Asker>,
     ) -> Result<oneshot::Receiver<Result<Posted, WireError>>, WireError> {
         let (reply, answer) = oneshot::channel();
-        self.give(Post { room, user, admin, draft, received: Instant::now(), reply })?;
+        self.give(Post { room, user, admin, draft, received: Instant::now(), asker, reply })?;
         Ok(answer)
     }
 

@@ -10,7 +10,7 @@ use super::{Outbox, Place, SessionId, Wire, WorkerId};
 use crate::{
     protocol::{CloseCode, RoomName, Seq},
     room::Numbered,
-    store::{TokenMark, User, UserKey},
+    store::{Answer, TokenMark, User, UserKey},
 };
 
 /// What a session receives.
@@ -137,13 +137,15 @@ pub(super) struct Detached {
 }
 
 /// A room's next events.
-#[derive(Clone, Message)]
+#[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Deliver {
     pub(super) room: RoomName,
     pub(super) events: Arc<[Numbered<ByteString>]>,
     /// When this node took the first message of these, where it has taken one.
     pub(super) taken: Option<Instant>,
+    /// What sessions of this worker are told that have sent some of these.
+    pub(super) answers: Vec<Answer>,
 }
 
 /// Rooms of which deliveries did not fit into this Dispatcher's queue, and where they stand.

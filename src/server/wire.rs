@@ -3,7 +3,7 @@
 //! What a session says is gathered here while its actor runs and written when it has run. A live event is written by the Dispatcher
 //! where nothing is before it: through the session's mailbox and actor it would cost several times what the kernel takes for it. One
 //! of both at a time: session and Dispatcher live on one thread; the lock is there because messages between actors must be `Send`.
-//! To whoever waits for an ack the event is left here, and the session, woken for both, writes both at once.
+//! To whoever is about to be told that it is stored the event is left here, and the session writes both at once.
 //!
 //! What the kernel does not take waits here, and the actor does not run until it is gone (`session/flow`): that bounds it to what
 //! one turn of an actor says, and one delivery, or `KEPT` and one delivery. Since it does not run then it can't close itself either; the Dispatcher can.
@@ -33,8 +33,6 @@ const KEPT: usize = 65_536;
 pub struct Wire {
     /// Whether the session must hear of something before anything else is written.
     hushed: AtomicBool,
-    /// Whether the session is about to say something of its own.
-    speaks_soon: AtomicBool,
     output: Mutex<Output>,
     socket: OwnedWriteHalf,
 }
@@ -45,7 +43,7 @@ struct Output {
     ended: bool,
     /// What the kernel has not taken.
     waiting: BytesMut,
-    /// Whether the kernel was not asked: it goes out with what the session says next.
+    /// Whether the kernel is not asked: it goes out with what the session, which has been woken, says next.
     kept: bool,
 }
 
@@ -59,7 +57,7 @@ impl Output {
 /// What became of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Written {
-    /// The kernel has it, or the session was woken for it before.
+    /// The kernel has it, or the session, which is about to speak.
     All,
     /// The kernel has a part of it or nothing yet, the rest waits: the session must look after that.
     Part,
@@ -71,7 +69,7 @@ impl Wire {
     /// A wire of this socket; `first`, the response's head, goes out before anything else.
     pub fn new(socket: OwnedWriteHalf, first: BytesMut) -> Self {
         let output = Mutex::new(Output { waiting: first, ..Output::default() });
-        Self { hushed: AtomicBool::new(false), speaks_soon: AtomicBool::new(false), output, socket }
+        Self { hushed: AtomicBool::new(false), output, socket }
     }
 
     fn output(&self) -> MutexGuard<'_, Output> {
@@ -147,14 +145,15 @@ impl Wire {
         Poll::Ready(())
     }
 
-    /// Whether the session is about to say something of its own, an ack: a live event goes out with that, in one write.
-    pub fn speaks_soon(&self, soon: bool) {
-        self.speaks_soon.store(soon, Ordering::Relaxed);
-    }
-
     /// Whether what waits goes out with what the session says next.
     pub fn keeps(&self) -> bool {
         self.output().kept
+    }
+
+    /// The session is about to be woken for an ack: a live event goes out with that, in one write.
+    pub(super) fn keep(&self) {
+        let mut output = self.output();
+        output.kept |= output.waiting.is_empty();
     }
 
     /// Nothing is written past the session any more.
@@ -178,10 +177,9 @@ impl Wire {
         if output.ended || !(output.waiting.is_empty() || (output.kept && output.waiting.len() < KEPT)) {
             return Written::Nothing;
         }
-        if output.kept || self.speaks_soon.load(Ordering::Relaxed) {
+        if output.kept {
             output.waiting.extend_from_slice(frames);
-            let woken = std::mem::replace(&mut output.kept, true);
-            return if woken { Written::All } else { Written::Part };
+            return Written::All;
         }
         // Not by the runtime's, which would look up what it knows of the socket's readiness: in a large room that is far away.
         match SockRef::from(self.socket.as_ref()).send(frames).map(|sent| frames.get(sent..).unwrap_or_default()) {

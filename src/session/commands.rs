@@ -12,7 +12,7 @@ use crate::{
         Standing, Window, WireError,
     },
     server::{Detach, Joined},
-    store::User,
+    store::{Asker, User},
     worker::{SignInError, SignedIn},
 };
 
@@ -214,15 +214,14 @@ impl Session {
         }
         let client_id = draft.client_id.clone();
         let admin = user.admin;
-        let stored = match self.server.post(user, admin, room.clone(), draft) {
+        let asker = Asker { worker: self.worker.id.0, session: self.id.0 };
+        let stored = match self.server.post(user, admin, room.clone(), draft, Some(asker)) {
             Ok(stored) => stored,
             Err(error) => return self.refuse(id, error),
         };
         self.unstored = self.unstored.saturating_add(1);
-        self.wire.speaks_soon(true);
         ctx.spawn(stored.into_actor(self).map(move |posted, session, ctx| {
             session.unstored = session.unstored.saturating_sub(1);
-            session.wire.speaks_soon(session.unstored > 0);
             match posted.unwrap_or_else(|_| Err(WireError::unavailable())) {
                 Ok(posted) => {
                     let (seq, timestamp, repeat) = (posted.seq, posted.timestamp, posted.repeat);

@@ -53,7 +53,7 @@ pub use events::EventPage;
 pub use health::Health;
 pub use listings::{Account, Listed, ListedRoom};
 pub use members::{ChangeError, Changed, MemberSummary, Role, RoomChange};
-pub use posts::{Answer, Append, NewMessage, PostReply, Posted, Probe, Stored, WriterState};
+pub use posts::{Answer, Append, Asker, Committed, NewMessage, PostReply, Posted, Probe, Stored, WriterState};
 pub use read_marks::{Mark, ReadMarks};
 pub use rooms::{MyRoom, NewRoom, RoomKind, RoomRow, RoomSummary};
 pub use sanctions::{Revoke, RevokeError, Sanctions, TokenMark};

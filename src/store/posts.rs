@@ -37,6 +37,17 @@ pub struct NewMessage {
     pub draft: Draft,
     /// When the command came in.
     pub received: Instant,
+    /// The session that it came from, if from one.
+    pub asker: Option<Asker>,
+}
+
+/// A session, by the numbers that the ChatServer knows it and its worker by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asker {
+    /// The worker.
+    pub worker: usize,
+    /// The session.
+    pub session: u64,
 }
 
 /// Who waits to hear what became of a message.
@@ -56,22 +67,35 @@ pub struct Append {
 #[derive(Debug, Default, Message)]
 #[rtype(result = "()")]
 pub struct Stored {
-    /// Committed events, in the order of each room, and when each one's command came in.
-    pub events: Vec<(Event, Instant)>,
+    /// Committed events, in the order of each room.
+    pub events: Vec<Committed>,
     /// Numbers that were found committed, by a try whose answer was lost.
     pub seen: Vec<(RoomName, Seq)>,
     /// Messages that were not stored, since the room is not as it was when they were judged.
     pub refused: Vec<Append>,
     /// The rooms of the messages that the writer has finished with, whatever became of them: one for each.
     pub settled: Vec<RoomName>,
-    /// What their senders are told, once the rest of this is done: whoever joins with the ack in hand finds the room at least
-    /// there, and a worker is woken once for the ack and the delivery.
+    /// What the senders of all other messages are told, once the rest of this is done.
     pub answers: Vec<Answer>,
+}
+
+/// An event that is in the database.
+#[derive(Debug)]
+pub struct Committed {
+    /// It.
+    pub event: Event,
+    /// When its command came in.
+    pub received: Instant,
+    /// What its sender is told, unless they were told something before: not before the room stands there, or whoever joins with
+    /// the ack in hand might find it further back.
+    pub answer: Option<Answer>,
 }
 
 /// What a sender is told of a message.
 #[derive(Debug)]
 pub struct Answer {
+    /// The session that is told.
+    pub asker: Option<Asker>,
     pub(super) reply: PostReply,
     pub(super) answer: Result<Posted, WireError>,
 }

@@ -18,7 +18,7 @@ use std::{
 use actix::prelude::*;
 
 use super::{
-    Answer, Append, NewMessage, PostReply, Posted, Probe, Store, StoreError, Stored, WriterState,
+    Answer, Append, Committed, NewMessage, PostReply, Posted, Probe, Store, StoreError, Stored, WriterState,
     append::{AppendError, Outcome, Row},
 };
 use crate::{
@@ -97,8 +97,8 @@ impl Item {
 /// A key for a message whose client gave none. The time comes first, so that a room's keys stand side by side in the
 /// once-index: at random each would change a page of 4 KB of its own.
 fn own_id() -> String {
-    let now = Timestamp::now().to_utc().timestamp_millis();
-    format!("~{now:012x}{:020x}", rand::random::<u128>() >> 48)
+    let now = u128::from(Timestamp::now().to_utc().timestamp_millis().unsigned_abs());
+    format!("~{:032x}", now << 80 | rand::random::<u128>() >> 48)
 }
 
 fn rooms(items: &[Item]) -> Vec<RoomName> {
@@ -295,10 +295,14 @@ impl Writer {
     fn settle(&self, batch: Batch, outcomes: &[Outcome]) {
         let mut stored = Stored { settled: rooms(&batch.items), ..Stored::default() };
         for (item, outcome) in batch.items.into_iter().zip(outcomes) {
+            let NewMessage { received, asker, .. } = item.message;
             let answer = match *outcome {
                 Outcome::New(seq, timestamp) => {
-                    stored.events.push((item.event(seq, timestamp), item.message.received));
-                    Ok(Posted { seq, timestamp, repeat: false })
+                    let answer = Ok(Posted { seq, timestamp, repeat: false });
+                    let event = item.event(seq, timestamp);
+                    let answer = item.reply.map(|reply| Answer { asker, reply, answer });
+                    stored.events.push(Committed { event, received, answer });
+                    continue;
                 }
                 Outcome::Repeat(seq, timestamp) => {
                     if batch.in_doubt {
@@ -318,7 +322,7 @@ impl Writer {
                 }
                 Outcome::NotThere => continue,
             };
-            stored.answers.extend(item.reply.map(|reply| Answer { reply, answer }));
+            stored.answers.extend(item.reply.map(|reply| Answer { asker, reply, answer }));
         }
         self.tell(stored);
     }

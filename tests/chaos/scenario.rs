@@ -78,6 +78,12 @@ impl Outcome {
     pub fn passed(&self) -> bool {
         self.verdict.found.is_empty() && self.failures.is_empty() && self.bounds.iter().all(Bound::holds)
     }
+
+    /// Whether it failed, and by times that were measured alone.
+    pub fn is_only_late(&self) -> bool {
+        let late = |bound: &Bound| bound.holds() || (bound.is_time && bound.is.is_some());
+        !self.passed() && self.verdict.found.is_empty() && self.failures.is_empty() && self.bounds.iter().all(late)
+    }
 }
 
 impl Scenario {

@@ -127,7 +127,11 @@ impl Play {
         for said in group {
             let (room, draft) = stage::parse(&Dialect::Native, &said.text);
             let (name, client_id, user) = (room.clone(), draft.client_id.clone(), Arc::clone(&self.stage.user));
-            posted.push((name, client_id, self.stage.handle.post(user, false, room, draft).unwrap()));
+            posted.push((
+                name,
+                client_id,
+                self.stage.handle.post(user, false, room, draft, Some(stage::SPEAKER)).unwrap(),
+            ));
         }
         for (room, client_id, answer) in posted {
             let stored = answer.await.unwrap().unwrap();

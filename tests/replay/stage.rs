@@ -24,7 +24,7 @@ use hubbub::{
         ServerHandle, SessionId, ToSession, Watch, Wire, WorkerId,
     },
     stats::Stats,
-    store::{ReadMarks, Store, StoreBounds, TokenMark, User, WriterBounds},
+    store::{Asker, ReadMarks, Store, StoreBounds, TokenMark, User, WriterBounds},
 };
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
@@ -50,6 +50,8 @@ const LONG: Duration = Duration::from_secs(3_600);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The worker.
 const WORKER: WorkerId = WorkerId(0);
+/// A session of it that speaks and is in no room: its acks come back over the worker, and nobody's event waits for one.
+pub const SPEAKER: Asker = Asker { worker: WORKER.0, session: 0 };
 
 /// The room that all are in.
 pub fn room() -> RoomName {
@@ -142,7 +144,13 @@ impl Stage {
             _folder: folder,
         };
         let (room, first) = parse(&Dialect::Native, &command(0));
-        let posted = stage.handle.post(Arc::clone(&stage.user), false, room, first).unwrap().await.unwrap().unwrap();
+        let posted = stage
+            .handle
+            .post(Arc::clone(&stage.user), false, room, first, Some(SPEAKER))
+            .unwrap()
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(posted.seq, Seq(1), "the room's first message");
         (stage, server)
     }
