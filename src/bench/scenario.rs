@@ -43,7 +43,7 @@ pub(super) enum Scenario {
     Huge,
     /// The same deliveries a second to rooms of 100, 1,000 and 10,000 members.
     GrowthMembers,
-    /// The same messages a second in 1, 100 and 10,000 rooms.
+    /// The same messages a second in 1, 100 and 1,000 rooms, of one member and of ten, and in 10,000 of one.
     GrowthRooms,
     /// Bare writes of such frames to 1,000 connections, without any hub: what the kernel takes, and how fast this generator is.
     Floor,
@@ -91,7 +91,10 @@ impl Bench {
                 let steps = [100, 1_000, most].map(|members| (1, members, rate(members)));
                 self.growth(name, &swarm, &[&[(1, 1, rate(100))][..], &steps].concat())
             }
-            Some(Scenario::GrowthRooms) => self.growth(name, &swarm, &[1, 100, most].map(|rooms| (rooms, 1, 1_000.0))),
+            Some(Scenario::GrowthRooms) => {
+                let both = [1, 100, most / 10].map(|rooms| [(rooms, 1, 1_000.0), (rooms, 10, 1_000.0)]);
+                self.growth(name, &swarm, &[both.as_flattened(), &[(most, 1, 1_000.0)]].concat())
+            }
         }
     }
 
@@ -198,7 +201,7 @@ impl Bench {
         steps: &[(u32, u32, f64)],
     ) -> Result<Report, BenchError> {
         let mut report = Report::new(name, format!("{} steps", steps.len()));
-        // What a message costs by itself, with one member that has it.
+        // What a message costs by itself, with one member that has it: the last such step before.
         let mut of_message = 0.0;
         for &(rooms, members, rate) in steps {
             let mut swarm = swarm(vec![Class { rooms, members, senders: 1, pace: Pace::Rate(rate) }])?;
@@ -211,12 +214,13 @@ impl Bench {
             let tally = swarm.run(self.plan.time)?;
             let cpu = micros(self.cpu(before));
             let (messages, deliveries) = (number(tally.acked.max(1)), number(tally.received.max(1)));
-            let step = if members == 1 { format!("{rooms}_rooms") } else { format!("{members}_members") };
+            let step = format!("{rooms}_rooms_of_{members}");
             if members == 1 {
                 of_message = cpu / messages;
                 report.set(&format!("{step}_cpu_us_per_message"), of_message);
             } else {
-                report.set(&format!("{step}_marginal_cpu_us_per_delivery"), (cpu - of_message * messages) / deliveries);
+                let marginal = (cpu - of_message * messages) / (deliveries - messages).max(1.0);
+                report.set(&format!("{step}_marginal_cpu_us_per_delivery"), marginal);
             }
             let grown = self.usage().resident_bytes.saturating_sub(empty.resident_bytes);
             report.set(

@@ -29,6 +29,14 @@ struct Fetched {
     events: Result<Arc<[Numbered<ByteString>]>, StoreError>,
 }
 
+/// What a transaction has of a room.
+struct OfRoom {
+    /// When the first of these came in.
+    taken: Instant,
+    events: Vec<Numbered<ByteString>>,
+    answers: Vec<Answer>,
+}
+
 impl ChatServer {
     /// Feeds a room's log and does what it wants.
     pub(super) fn apply(&mut self, name: &RoomName, input: Input<ByteString>, ctx: &mut Context<Self>) {
@@ -130,17 +138,17 @@ impl Handler<Stored> for ChatServer {
     fn handle(&mut self, Stored { events, seen, refused, settled, answers }: Stored, ctx: &mut Context<Self>) {
         self.stats.writer_queue.sub(settled.len());
         self.stats.stored.add(events.len());
-        let mut by_room: IndexMap<RoomName, (Instant, Vec<Numbered<ByteString>>, Vec<Answer>)> = IndexMap::new();
+        let mut by_room: IndexMap<RoomName, OfRoom> = IndexMap::new();
         for Committed { event, received, answer } in events {
             let numbered = Numbered { seq: event.seq, event: event.encode() };
-            let (taken, events, answers) =
-                by_room.entry(event.room).or_insert_with(|| (received, Vec::new(), Vec::new()));
-            *taken = received.min(*taken);
-            events.push(numbered);
-            answers.extend(answer);
+            let new = || OfRoom { taken: received, events: Vec::new(), answers: Vec::new() };
+            let of_room = by_room.entry(event.room).or_insert_with(new);
+            of_room.taken = received.min(of_room.taken);
+            of_room.events.push(numbered);
+            of_room.answers.extend(answer);
         }
         let second = self.stats.busiest.clock();
-        for (room, (taken, events, answers)) in by_room {
+        for (room, OfRoom { taken, events, answers }) in by_room {
             self.answers = answers;
             self.note_stored(&room, &events, taken, second);
             if let (Some(Entry::Loading { seen, .. }), Some(last)) = (self.rooms.get_mut(&room), events.last()) {
