@@ -2,7 +2,8 @@
 //! meanwhile, readers that are slow by turns, events that are gathered, and how many writes all that takes.
 //!
 //! Seen to fail with the hub broken so (scripts/mutants): a place that is not taken back when its room is left (P7) or joined
-//! anew (P3: a repeat), the member that takes a leaver's place not served (P4), frames written before those that wait (P3).
+//! anew (P3: a repeat), the member that takes a leaver's place not served (P4), frames written before those that wait (P3), events
+//! left to sessions that have nothing to say, event and ack in two writes, a room that never rests.
 
 use std::{
     fs,
