@@ -299,6 +299,7 @@ impl Handler<Deliver> for Dispatcher {
 }
 
 impl Dispatcher {
+    /// Gives events out, or holds them while the room's last ones are under way or it rests.
     fn take(&mut self, deliver: Deliver, ctx: &mut Context<Self>) {
         let waiting = self.rooms.get(&deliver.room).map_or(0, |room| room.held.events.len());
         if waiting > 0 && waiting.saturating_add(deliver.events.len()) > self.pace.held {
