@@ -6,7 +6,8 @@
 //! To whoever is about to be told that it is stored the event is left here, and the session writes both at once.
 //!
 //! What the kernel does not take waits here, and the actor does not run until it is gone (`session/flow`): that bounds it to what
-//! one turn of an actor says, and one delivery, or `KEPT` and one delivery. Since it does not run then it can't close itself either; the Dispatcher can.
+//! one turn of an actor says, and one delivery, or `KEPT` and one delivery. Since it does not run then it can't close itself
+//! either; the Dispatcher can.
 
 use std::{
     io::ErrorKind,

@@ -1,6 +1,7 @@
 //! The task that a session is. Its actor runs when there is something for it, and what it says is in its Wire, and goes out here
 //! when its turn ends, many frames in one write. While the kernel takes nothing the actor does not run, and neither reads nor takes
-//! what is queued for it; what the kernel was not offered yet goes out after the turn, with what that says. Lives on the session's thread; ends with the actor, when its last words are out.
+//! what is queued for it; what the kernel was not offered yet goes out after the turn, with what that says. Lives on the session's
+//! thread; ends with the actor, when its last words are out.
 
 use std::{
     pin::Pin,

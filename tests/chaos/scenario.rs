@@ -79,10 +79,11 @@ impl Outcome {
         self.verdict.found.is_empty() && self.failures.is_empty() && self.bounds.iter().all(Bound::holds)
     }
 
-    /// Whether it failed, and by times that were measured alone.
+    /// Whether times that were measured are all that it failed by.
     pub fn is_only_late(&self) -> bool {
-        let late = |bound: &Bound| bound.holds() || (bound.is_time && bound.is.is_some());
-        !self.passed() && self.verdict.found.is_empty() && self.failures.is_empty() && self.bounds.iter().all(late)
+        let mut broken = self.bounds.iter().filter(|bound| !bound.holds()).peekable();
+        let is_late = broken.peek().is_some() && broken.all(|bound| bound.is_time && bound.is.is_some());
+        is_late && self.verdict.found.is_empty() && self.failures.is_empty()
     }
 }
 
