@@ -108,7 +108,11 @@ async fn a_user_and_an_address_have_so_many_places() {
         Raw::ask(hub.address, "/ws", &lines, None).await
     };
     let (mut first, _) = open("alice", "203.0.113.1").await;
-    let (_second, _) = open("alice", "203.0.113.1").await;
+    let (mut second, _) = open("alice", "203.0.113.1").await;
+    // Workers race for a user's places: these two have theirs once they are greeted.
+    for greeted in [&mut first, &mut second] {
+        assert_eq!(greeted.next().await.map(|(opcode, _)| opcode), Some(1), "hello");
+    }
     let (mut third, answer) = open("alice", "203.0.113.1").await;
     assert!(answer.starts_with("HTTP/1.1 101"), "a browser learns it over the socket");
     assert_eq!(third.close_code().await, Some(4504));

@@ -185,14 +185,19 @@ async fn p3_p4_more_events_than_are_held_come_while_they_are_gathered() {
     }
 }
 
-/// The writes of what says «marker», as strace sees them, while `what` is done to a hub with one worker.
+/// The writes of messages that say «marker» to clients, as strace sees them, while `what` is done to a hub with one worker.
 async fn writes<F: Future<Output = ()>>(options: HubOptions, what: impl FnOnce(Hub) -> F) -> Vec<String> {
     let trace = tempfile::NamedTempFile::new().unwrap();
     let path = trace.path().to_str().unwrap();
     let strace = format!("strace -f -qq -s 600 -e trace=sendto,write,writev,sendmsg -e signal=none -o {path}");
     let strace: Vec<_> = strace.split(' ').collect();
     what(Hub::with(options.run_by(&strace).set("server.workers", 1))).await;
-    fs::read_to_string(path).unwrap().lines().filter(|line| line.contains("marker")).map(str::to_owned).collect()
+    fs::read_to_string(path)
+        .unwrap()
+        .lines()
+        .filter(|line| line.contains(r#"\"message\":\"marker"#))
+        .map(str::to_owned)
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
