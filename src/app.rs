@@ -6,7 +6,7 @@ use std::{
     num::NonZero,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
@@ -26,6 +26,7 @@ use crate::{
     config::{Config, CreatePolicy, DatabaseUrl},
     greeting, listener,
     mirror::{self, BusError, BusSettings, Mirror, OutgoingBounds, Subscriber},
+    protocol::Epoch,
     room::RecentBounds,
     server::{ChatServer, Dispatcher, Pace, RegisterWorker, ServerBounds, ServerHandle, StopSessions, Watch, WorkerId},
     stats::{self, Stats},
@@ -130,6 +131,44 @@ fn secret_file(config: &Config) -> PathBuf {
     folder.join("secret.key")
 }
 
+/// The actors that a node has one of: the ChatServer, with its Writers, and the read markers.
+#[derive(Clone)]
+struct Central {
+    server: Addr<ChatServer>,
+    writers: Vec<Addr<Writer>>,
+    marks: Addr<ReadMarks>,
+}
+
+impl Central {
+    /// Starts them, when the first worker does. They hand each other every message, and going to another thread and back costs more
+    /// than what they do: so they share an arbiter, and where there is one core, its worker's.
+    fn start(
+        cores: usize,
+        config: &Config,
+        store: &Arc<Store>,
+        (mirror, epoch): (Mirror, Epoch),
+        latest_acts: &[i64],
+        stats: &Arc<Stats>,
+    ) -> Self {
+        let arbiter = if cores == 1 { Arbiter::current() } else { Arbiter::new().handle() };
+        let most = config.limits.read_marks;
+        let marks = ReadMarks::start_in(&arbiter, Arc::clone(store), Arc::clone(stats), most);
+        let bus = mirror.bus().cloned();
+        let (server, writers) = ChatServer::start_on(
+            &arbiter,
+            Arc::clone(store),
+            server_bounds(config),
+            (mirror, epoch),
+            latest_acts,
+            Arc::clone(stats),
+        );
+        if let Some(bus) = bus {
+            bus.listen(server.clone().recipient());
+        }
+        Self { server, writers, marks }
+    }
+}
+
 /// Runs the hub until a signal stops it.
 pub async fn serve(config: Config) -> Result<(), AppError> {
     let mut signals = Signals::new()?;
@@ -151,40 +190,24 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
     let passwords = Passwords::new(limits.password_checks, limits.password_queue, Arc::clone(&stats));
     let passwords = Arc::new(passwords);
     let stopping = Arc::new(Stopping::default());
-    let workers = match config.server.workers {
-        0 => thread::available_parallelism().map_or(1, NonZero::get),
-        workers => workers,
-    };
-    // The ChatServer, its Writers and the read markers: they hand each other every message, and going to another thread and back
-    // costs more than what they do.
-    let arbiter = Arbiter::new();
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let workers = if config.server.workers == 0 { cores } else { config.server.workers };
     let mirror = start_mirror(&config, &store, &stats).await?;
     let epoch = store.epoch().await?;
-    let bounds = server_bounds(&config);
-    let marks =
-        ReadMarks::start_in(&arbiter.handle(), Arc::clone(&store), Arc::clone(&stats), config.limits.read_marks);
-    let (server, writers) = ChatServer::start_on(
-        &arbiter.handle(),
-        Arc::clone(&store),
-        bounds,
-        (mirror.clone(), epoch),
-        latest_acts,
-        Arc::clone(&stats),
-    )
-    .await;
-    if let Some(bus) = mirror.bus() {
-        bus.listen(server.clone().recipient());
-    }
     let watching = Arc::clone(&authenticator);
     actix_web::rt::spawn(async move { watching.watch_keys().await });
     actix_web::rt::spawn(keep_history(Arc::clone(&stats), mirror.clone()));
 
+    let central = Arc::new(OnceLock::new());
     let make_worker = {
         let (config, store, stats, stopping) =
             (Arc::clone(&config), Arc::clone(&store), Arc::clone(&stats), Arc::clone(&stopping));
-        let (server, writers, next) = (server.clone(), writers.clone(), Arc::new(AtomicUsize::new(0)));
         let (admission, mirror) = (Arc::clone(&admission), mirror.clone());
+        let (central, next) = (Arc::clone(&central), Arc::new(AtomicUsize::new(0)));
         move || {
+            let start =
+                || Central::start(cores, &config, &store, (mirror.clone(), epoch.clone()), &latest_acts, &stats);
+            let Central { server, writers, marks } = central.get_or_init(start).clone();
             let id = WorkerId(next.fetch_add(1, Ordering::Relaxed));
             let queue = config.limits.dispatcher_queue;
             let (limits, stats) = (&config.limits, Arc::clone(&stats));
@@ -199,10 +222,10 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
                 config: Arc::clone(&config),
                 authenticator: Arc::clone(&authenticator),
                 store: Arc::clone(&store),
-                handle: ServerHandle::new(server.clone(), marks.clone(), Arc::clone(&stats)),
-                server: server.clone(),
+                handle: ServerHandle::new(server.clone(), marks, Arc::clone(&stats)),
+                server,
                 dispatcher,
-                writers: writers.clone(),
+                writers,
                 admission: Arc::clone(&admission),
                 passwords: Arc::clone(&passwords),
                 own_key: Arc::clone(&own_key),
@@ -232,7 +255,7 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
     }
     let deadline = Instant::now() + config.server.stop_timeout;
     let drain = async {
-        drain(&config, &stopping, &stats, &server, &writers, deadline).await;
+        drain(&config, &stopping, &stats, central.get(), deadline).await;
         if let Some(bus) = mirror.bus() {
             bus.stop().await;
         }
@@ -307,18 +330,13 @@ impl Signals {
 }
 
 /// P10: readiness first, then every client is told to come back, then what was taken is stored.
-async fn drain(
-    config: &Config,
-    stopping: &Stopping,
-    stats: &Stats,
-    server: &Addr<ChatServer>,
-    writers: &[Addr<Writer>],
-    deadline: Instant,
-) {
+async fn drain(config: &Config, stopping: &Stopping, stats: &Stats, central: Option<&Central>, deadline: Instant) {
     tracing::info!(sessions = stats.sessions.get(), "stopping");
     stopping.announce();
     sleep(config.server.drain_wait).await;
     stopping.close();
+    // Where no worker has come up yet, nothing was taken.
+    let Some(Central { server, writers, .. }) = central else { return };
     let spread_ms = u64::try_from(config.server.drain_spread.as_millis()).unwrap_or(u64::MAX);
     let last = deadline.checked_sub(LAST).unwrap_or(deadline);
     let mut told: Option<Instant> = None;

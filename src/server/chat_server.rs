@@ -1,5 +1,6 @@
 //! The ChatServer actor: which rooms there are, who is where, who may do what, and the one order of each room's events.
-//! Lives on an arbiter that it shares with its Writers and the ReadMarks; its queue is `limits.server_queue`. Its handlers are
+//! Lives on an arbiter that it shares with its Writers and the ReadMarks, on one core with the worker too; its queue is
+//! `limits.server_queue`. Its handlers are
 //! short and wait for nothing: rooms are read by tasks that come back with a message, events go out by one message a worker.
 
 use std::{
@@ -8,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix::prelude::*;
+use actix::{dev::channel::channel, prelude::*};
 use bytestring::ByteString;
 
 use super::{
@@ -110,49 +111,42 @@ pub struct ChatServer {
 impl ChatServer {
     /// Starts the ChatServer and its Writers on an arbiter; gives their addresses. `latest_acts` are
     /// those in the record before any user's rights were read.
-    pub async fn start_on(
+    pub fn start_on(
         arbiter: &ArbiterHandle,
         store: Arc<Store>,
         bounds: ServerBounds,
         (mirror, epoch): (Mirror, Epoch),
-        latest_acts: Vec<i64>,
+        latest_acts: &[i64],
         stats: Arc<Stats>,
     ) -> (Addr<Self>, Vec<Addr<Writer>>) {
-        let writer_arbiter = arbiter.clone();
-        let (give_writers, writers) = tokio::sync::oneshot::channel();
-        let server = Self::start_in_arbiter(arbiter, move |ctx| {
-            ctx.set_mailbox_capacity(bounds.queue);
-            // The ChatServer counts what it gave; the mailboxes are larger, so that they are never what refuses.
-            let mailbox = bounds.writer_queue.saturating_add(1);
-            let writers: Vec<_> = (0..bounds.lanes)
-                .map(|_| {
-                    let (store, stats) = (Arc::clone(&store), Arc::clone(&stats));
-                    let listener = ctx.address().recipient();
-                    Writer::start_in(&writer_arbiter, store, stats, bounds.writer, mailbox, listener)
-                })
-                .collect();
-            drop(give_writers.send(writers.clone()));
-            let _guard = AbortOnPanic("chat server");
-            let (rooms, makers) = (HashMap::new(), HashMap::new());
-            Self {
-                store,
-                writers,
-                bounds,
-                stats,
-                workers: Vec::new(),
-                rooms,
-                mirror,
-                epoch,
-                recent_bytes: 0,
-                compared: Compared::default(),
-                acts: KnownActs::new(&latest_acts, Instant::now()),
-                makers,
-                answers: Vec::new(),
-                _guard,
-            }
-        });
-        #[expect(clippy::expect_used, reason = "invariant: the closure above runs before its arbiter ends")]
-        let writers = writers.await.expect("the chat server starts");
+        // Each of the two knows the other.
+        let (sender, mailbox) = channel(bounds.queue);
+        let server = Addr::new(sender);
+        let writers: Vec<_> = (0..bounds.lanes)
+            .map(|_| {
+                let (store, stats) = (Arc::clone(&store), Arc::clone(&stats));
+                // The ChatServer counts what it gave; their mailboxes are larger, so that they are never what refuses.
+                let queue = bounds.writer_queue.saturating_add(1);
+                Writer::start_in(arbiter, store, stats, bounds.writer, queue, server.clone().recipient())
+            })
+            .collect();
+        let actor = Self {
+            store,
+            writers: writers.clone(),
+            bounds,
+            stats,
+            workers: Vec::new(),
+            rooms: HashMap::new(),
+            mirror,
+            epoch,
+            recent_bytes: 0,
+            compared: Compared::default(),
+            acts: KnownActs::new(latest_acts, Instant::now()),
+            makers: HashMap::new(),
+            answers: Vec::new(),
+            _guard: AbortOnPanic("chat server"),
+        };
+        arbiter.spawn_fn(move || drop(Context::with_receiver(mailbox).run(actor)));
         (server, writers)
     }
 

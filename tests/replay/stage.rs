@@ -125,8 +125,7 @@ impl Stage {
         let arbiter = Arbiter::current();
         let mirror = (Mirror::Alone, store.epoch().await.unwrap());
         let (server, _) =
-            ChatServer::start_on(&arbiter, Arc::clone(&store), server_bounds(), mirror, Vec::new(), Arc::clone(&stats))
-                .await;
+            ChatServer::start_on(&arbiter, Arc::clone(&store), server_bounds(), mirror, &[], Arc::clone(&stats));
         let bounds = (Watch::new(LONG, LONG, LONG), Pace { window: Duration::ZERO, held: 256, bytes: 262_144 }, 4_096);
         let dispatcher = Dispatcher::start_on(WORKER, server.clone(), Arc::clone(&store), Arc::clone(&stats), bounds);
         server.send(RegisterWorker { worker: WORKER, dispatcher: dispatcher.clone() }).await.unwrap();

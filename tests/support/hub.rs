@@ -1,4 +1,4 @@
-//! A hub as users run it: the binary, a folder of its own, a free port.
+//! A hub as users run it: the binary, a folder of its own, a free port. Where HUBBUB_TEST_CORE has a core's number, on that alone.
 
 use std::{
     fs,
@@ -110,7 +110,11 @@ impl Hub {
     /// The command as a person would type it in a folder.
     pub fn command(folder: &Path, options: &HubOptions) -> Command {
         let binary = env!("CARGO_BIN_EXE_hubbub").to_owned();
-        let words: Vec<String> = options.wrapper.iter().cloned().chain([binary]).collect();
+        let mut words = options.wrapper.clone();
+        if let Ok(core) = std::env::var("HUBBUB_TEST_CORE") {
+            words.splice(0..0, ["taskset".to_owned(), "-c".to_owned(), core]);
+        }
+        words.push(binary);
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).current_dir(folder).env("HUBBUB__AUTH__SECRET", SECRET);
         command.env("HUBBUB__SERVER__BIND", "127.0.0.1:0");
