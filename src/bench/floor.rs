@@ -2,13 +2,16 @@
 //! what a delivery costs the kernel at the least: as fast as it goes, one frame a write and ten, and at the pace and to as many
 //! connections as other works have, since those that were not written to for a while have left the processor's cache. As fast as
 //! it goes, what the writer takes of a core is compared with what this generator takes to read it. Before that it only walks
-//! through memory: on a machine that others share that takes twice as long now and then, and so does all that a hub does.
+//! through memory, and then only syncs a file: on a machine that others share the one takes twice as long now and then, the other
+//! fifty times, and so does all that a hub does.
 
 use std::{
-    fs,
+    fs::{self, File},
     hint::black_box,
     io::{self, ErrorKind, Read, Write},
     net::{TcpListener, TcpStream},
+    os::unix::fs::FileExt,
+    process,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -17,12 +20,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hdrhistogram::Histogram;
+
 use super::{
     BenchError, Plan,
     report::{Report, micros, number},
     speech::{Door, Speech},
     swarm::{AT_ONCE, Class, Pace, Swarm},
 };
+use crate::stats;
 
 /// A way of writing.
 struct Step {
@@ -46,6 +52,9 @@ const STEPS: [Step; 7] = [
     Step { connections: 1_000, batch: 1, rounds_a_second: Some(20.0), name: "_1000_members" },
     Step { connections: 9_000, batch: 1, rounds_a_second: Some(2.2), name: "_9000_members" },
 ];
+/// What `rooms` commits a second, about, and the bytes of each.
+const SYNCS_A_SECOND: f64 = 400.0;
+const SYNCED: usize = 16_384;
 /// What precedes the message's text in a frame of the hub's, about.
 const BEFORE_TEXT: &str = r#"{"message":""#;
 
@@ -61,6 +70,7 @@ struct Written {
 pub(super) fn run(plan: &Plan) -> Result<Report, BenchError> {
     let mut report = Report::new("floor", format!("{} characters", plan.body));
     report.set("slow_percent_of_the_time", 100.0 * slow(plan.time));
+    report.latencies("sync", &sync(plan.time)?);
     for step in &STEPS {
         let connections = step.connections.min(plan.members.unwrap_or(u32::MAX));
         let listener = TcpListener::bind("127.0.0.1:0")?;
@@ -116,6 +126,29 @@ fn slow(time: Duration) -> f64 {
     let median = steps.get(steps.len() / 2).copied().unwrap_or_default();
     let slow: Duration = steps.iter().filter(|step| **step >= median * 2).sum();
     slow.as_secs_f64() / time.as_secs_f64()
+}
+
+/// Microseconds, from when each was due, in which a file of the working directory that is written over and over is on the disk.
+fn sync(time: Duration) -> io::Result<Histogram<u64>> {
+    const PLACES: usize = 256;
+    let name = format!(".hubbub-bench-{}", process::id());
+    let file = File::options().write(true).create_new(true).open(&name)?;
+    fs::remove_file(&name)?;
+    file.write_all_at(&vec![0; SYNCED * PLACES], 0)?;
+    file.sync_all()?;
+    let (mut took, start) = (stats::histogram(), Instant::now());
+    let mut due = start;
+    for place in (0..PLACES).cycle() {
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        if start.elapsed() >= time {
+            break;
+        }
+        file.write_all_at(&[1; SYNCED], u64::try_from(place * SYNCED).map_err(io::Error::other)?)?;
+        file.sync_data()?;
+        took.saturating_record(u64::try_from(due.elapsed().as_micros()).unwrap_or(u64::MAX));
+        due += Duration::from_secs_f64(1.0 / SYNCS_A_SECOND);
+    }
+    Ok(took)
 }
 
 fn write(
