@@ -3,13 +3,11 @@
 use std::{
     io,
     net::SocketAddr,
-    num::NonZero,
     path::{Path, PathBuf},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
-    thread,
     time::{Duration, Instant},
 };
 
@@ -23,7 +21,7 @@ use tokio::{
 use crate::{
     admission::Admission,
     auth::{self, AppKeys, Authenticator, KeyError, OWN_KEY_SETTING, OwnKey, Passwords},
-    config::{Config, CreatePolicy, DatabaseUrl},
+    config::{self, Config, CreatePolicy, DatabaseUrl},
     greeting, listener,
     mirror::{self, BusError, BusSettings, Mirror, OutgoingBounds, Subscriber},
     protocol::Epoch,
@@ -143,14 +141,13 @@ impl Central {
     /// Starts them, when the first worker does. They hand each other every message, and going to another thread and back costs more
     /// than what they do: so they share an arbiter, and where there is one core, its worker's.
     fn start(
-        cores: usize,
         config: &Config,
         store: &Arc<Store>,
         (mirror, epoch): (Mirror, Epoch),
         latest_acts: &[i64],
         stats: &Arc<Stats>,
     ) -> Self {
-        let arbiter = if cores == 1 { Arbiter::current() } else { Arbiter::new().handle() };
+        let arbiter = if config::cores() == 1 { Arbiter::current() } else { Arbiter::new().handle() };
         let most = config.limits.read_marks;
         let marks = ReadMarks::start_in(&arbiter, Arc::clone(store), Arc::clone(stats), most);
         let bus = mirror.bus().cloned();
@@ -190,8 +187,6 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
     let passwords = Passwords::new(limits.password_checks, limits.password_queue, Arc::clone(&stats));
     let passwords = Arc::new(passwords);
     let stopping = Arc::new(Stopping::default());
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    let workers = if config.server.workers == 0 { cores } else { config.server.workers };
     let mirror = start_mirror(&config, &store, &stats).await?;
     let epoch = store.epoch().await?;
     let watching = Arc::clone(&authenticator);
@@ -205,8 +200,7 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
         let (admission, mirror) = (Arc::clone(&admission), mirror.clone());
         let (central, next) = (Arc::clone(&central), Arc::new(AtomicUsize::new(0)));
         move || {
-            let start =
-                || Central::start(cores, &config, &store, (mirror.clone(), epoch.clone()), &latest_acts, &stats);
+            let start = || Central::start(&config, &store, (mirror.clone(), epoch.clone()), &latest_acts, &stats);
             let Central { server, writers, marks } = central.get_or_init(start).clone();
             let id = WorkerId(next.fetch_add(1, Ordering::Relaxed));
             let queue = config.limits.dispatcher_queue;
@@ -237,11 +231,9 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
     };
     let setup = store.setup_secret(auth::make_secret).await?;
     let (running, address) =
-        listener::open(&config, admission.most_connections(), workers, make_worker).map_err(|source| {
-            match source.kind() {
-                io::ErrorKind::AddrInUse => AppError::PortInUse(config.server.bind),
-                _ => AppError::Bind { address: config.server.bind, source },
-            }
+        listener::open(&config, admission.most_connections(), make_worker).map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse => AppError::PortInUse(config.server.bind),
+            _ => AppError::Bind { address: config.server.bind, source },
         })?;
     let stop_http = running.handle();
     let mut running = actix_web::rt::spawn(running);
@@ -289,10 +281,7 @@ fn server_bounds(config: &Config) -> ServerBounds {
         auto_create: config.rooms.auto_create,
         only_admins_create: config.rooms.create == CreatePolicy::Admin,
         typing_members: limits.typing_members,
-        lanes: match config.database.url {
-            DatabaseUrl::Sqlite(_) => 1,
-            DatabaseUrl::Postgres(_) => usize::try_from(config.database.lanes).unwrap_or(1),
-        },
+        lanes: usize::try_from(config.database.lanes()).unwrap_or(1),
         queue: limits.server_queue,
         writer_queue: limits.writer_queue,
         writer: WriterBounds {

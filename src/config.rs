@@ -3,7 +3,7 @@
 
 mod layers;
 
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fmt, net::SocketAddr, num::NonZero, path::PathBuf, thread, time::Duration};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
@@ -247,6 +247,35 @@ impl LimitsConfig {
     pub fn message(&self) -> MessageLimits {
         MessageLimits { text_chars: self.message_chars, data_bytes: self.data_bytes, data_depth: self.data_depth }
     }
+}
+
+impl ServerConfig {
+    /// Threads that serve sockets.
+    pub fn workers(&self) -> usize {
+        if self.workers == 0 { cores() } else { self.workers }
+    }
+}
+
+impl DatabaseConfig {
+    /// Transactions of messages at once. One takes all that one core can send it, in larger batches, which cost less.
+    pub fn lanes(&self) -> u32 {
+        match self.url {
+            DatabaseUrl::Sqlite(_) => 1,
+            DatabaseUrl::Postgres(_) if self.lanes == 0 => {
+                if cores() == 1 {
+                    1
+                } else {
+                    2
+                }
+            }
+            DatabaseUrl::Postgres(_) => self.lanes,
+        }
+    }
+}
+
+/// Processors that this process may use.
+pub fn cores() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 /// Which database, as `database.url` names it.

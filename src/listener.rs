@@ -32,10 +32,10 @@ const BACKLOG: i32 = 1_024;
 pub(crate) fn open(
     config: &Config,
     connections: usize,
-    workers: usize,
     make_worker: impl Fn() -> web::Data<Worker> + Clone + Send + 'static,
 ) -> io::Result<(Server, SocketAddr)> {
     let (listener, address) = listen(config.server.bind)?;
+    let workers = config.server.workers();
     let builder = Server::build()
         .workers(workers)
         .max_concurrent_connections(connections.div_ceil(workers))

@@ -251,7 +251,8 @@ async fn p7_a_removal_by_another_node_holds_for_messages_that_this_one_would_tak
 
 #[tokio::test]
 async fn two_lanes_keep_each_room_s_order() {
-    let hub = Hub::with(HubOptions::default().unlimited().set("database.url", Postgres::shared().database()));
+    let options = HubOptions::default().unlimited().set("database.lanes", 2);
+    let hub = Hub::with(options.set("database.url", Postgres::shared().database()));
     let mut client = hub.client("alice").await;
     for room in 0..6 {
         client.join(&format!("room-{room}")).await;
@@ -270,7 +271,7 @@ async fn two_lanes_keep_each_room_s_order() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_does_not_wait_for_an_ack_that_does_not_come() {
     let url = Postgres::shared().database();
-    let hub = Hub::with(HubOptions::default().set("database.url", &url));
+    let hub = Hub::with(HubOptions::default().set("database.url", &url).set("database.lanes", 2));
     let (mut alice, mut bob) = (hub.client("alice").await, hub.client("bob").await);
     // Rooms beside each other have lanes of their own.
     for room in ["slow", "quick"] {
@@ -339,8 +340,8 @@ async fn p8_acts_reach_other_processes_by_the_database() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readiness_comes_back_where_nobody_writes() {
     let mut server = Postgres::start(&[]);
-    let hub =
-        Hub::with(HubOptions::default().set("database.url", server.database()).set("database.write_timeout", "1s"));
+    let options = HubOptions::default().set("database.url", server.database()).set("database.lanes", 2);
+    let hub = Hub::with(options.set("database.write_timeout", "1s"));
     let mut alice = hub.client("alice").await;
     // Rooms of both lanes.
     let rooms = ["a", "b", "c", "d"];

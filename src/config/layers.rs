@@ -321,7 +321,7 @@ impl Layers {
             for (key, value) in keys.as_table().into_iter().flatten() {
                 // 0 places for sessions means as many as the process may have open.
                 let counts = section == "limits" && key != "sessions";
-                let lowest = i64::from(counts || key == "readers" || key == "lanes");
+                let lowest = i64::from(counts || key == "readers");
                 if value.as_integer().is_some_and(|number| !(lowest..=MOST).contains(&number)) {
                     let range = format!("must be a number from {lowest} to {MOST}");
                     return Err(self.bad(&format!("{section}.{key}"), &range));

@@ -36,7 +36,7 @@ pub(super) async fn open(config: &DatabaseConfig, url: &Secret, bounds: StoreBou
     let opening = async {
         migrate(config, url).await?;
         // A connection is asked how it is when it comes back, which takes a while: with two a lane nobody waits for that.
-        let write = connect(config, url, config.lanes.saturating_mul(2), config.write_timeout / 4).await?;
+        let write = connect(config, url, config.lanes().saturating_mul(2), config.write_timeout / 4).await?;
         let read = connect(config, url, config.readers, config.read_timeout).await?;
         warn_without_fsync(&read).await?;
         Ok((write, read))
@@ -48,7 +48,7 @@ pub(super) async fn open(config: &DatabaseConfig, url: &Secret, bounds: StoreBou
             return Err(failed(error));
         }
     };
-    tracing::info!(place, lanes = config.lanes, readers = config.readers, "database open");
+    tracing::info!(place, lanes = config.lanes(), readers = config.readers, "database open");
     Ok(Store::new(write, read, bounds, Home::Postgres(Some(runtime))))
 }
 
