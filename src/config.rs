@@ -259,16 +259,11 @@ impl ServerConfig {
 impl DatabaseConfig {
     /// Transactions of messages at once. One takes all that one core can send it, in larger batches, which cost less.
     pub fn lanes(&self) -> u32 {
-        match self.url {
-            DatabaseUrl::Sqlite(_) => 1,
-            DatabaseUrl::Postgres(_) if self.lanes == 0 => {
-                if cores() == 1 {
-                    1
-                } else {
-                    2
-                }
-            }
-            DatabaseUrl::Postgres(_) => self.lanes,
+        match (&self.url, self.lanes) {
+            (DatabaseUrl::Sqlite(_), _) => 1,
+            (DatabaseUrl::Postgres(_), 0) if cores() == 1 => 1,
+            (DatabaseUrl::Postgres(_), 0) => 2,
+            (DatabaseUrl::Postgres(_), lanes) => lanes,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The ChatServer actor: which rooms there are, who is where, who may do what, and the one order of each room's events.
 //! Lives on an arbiter that it shares with its Writers and the ReadMarks, on one core with the worker too; its queue is
-//! `limits.server_queue`. Its handlers are
-//! short and wait for nothing: rooms are read by tasks that come back with a message, events go out by one message a worker.
+//! `limits.server_queue`. Its handlers are short and wait for nothing: rooms are read by tasks that come back with a message,
+//! events go out by one message a worker.
 
 use std::{
     collections::HashMap,
