@@ -8,6 +8,7 @@
 //! node stores by the old ones); a session that is not woken for an event which was left to it.
 
 use std::{
+    fs, io,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -17,7 +18,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::support::{Api, Client, History, Hub, HubOptions, PATIENCE, Postgres, Proxy, token, until};
+use crate::support::{Api, Client, History, Hub, HubOptions, PATIENCE, Postgres, Proxy, all_on_one_core, token, until};
 
 const UNAVAILABLE_WITHIN: Duration = Duration::from_secs(5);
 const FLOW_WITHIN: Duration = Duration::from_secs(2);
@@ -207,7 +208,7 @@ async fn several_processes_migrate_one_database_at_once() {
     }
     let hub = Hub::with(options);
     assert_eq!(hub.member("alice", "lobby").await.say("lobby", "hi").await["seq"], 1);
-    let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migration/src")).unwrap();
+    let files = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migration/src")).unwrap();
     let migrations = files.filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().starts_with('m')).count();
     let made = hub.database().await.number("SELECT count(*) FROM hub_migration").await;
     assert_eq!(usize::try_from(made), Ok(migrations));
@@ -247,6 +248,23 @@ async fn p7_a_removal_by_another_node_holds_for_messages_that_this_one_would_tak
     assert_eq!(owner.delete("/api/rooms/club/members/alice").status, 204);
     assert_eq!(alice.say("club", "still here?").await["code"], "forbidden", "P7: judged by rights that are gone");
     assert_eq!(hub.database().await.messages("club").await.len(), 1);
+}
+
+/// What a hub has by itself: its workers' threads and the ChatServer's, and its lanes.
+#[tokio::test]
+async fn on_one_core_the_worker_s_thread_is_the_chat_server_s_and_there_is_one_lane() {
+    let started = async |options: HubOptions| {
+        let hub = Hub::with(options.set("database.url", Postgres::shared().database()).set("server.workers", 1));
+        hub.client("alice").await;
+        let threads = fs::read_dir(format!("/proc/{}/task", hub.pid())).unwrap();
+        let name = |thread: io::Result<fs::DirEntry>| fs::read_to_string(thread.unwrap().path().join("comm")).unwrap();
+        let arbiters = threads.map(name).filter(|name| name.starts_with("actix-rt|")).count();
+        (arbiters, hub.log().contains("lanes=1"), hub.log().contains("lanes=2"))
+    };
+    assert_eq!(started(HubOptions::default().on_one_core()).await, (1, true, false));
+    let one = all_on_one_core() || std::thread::available_parallelism().unwrap().get() == 1;
+    let otherwise = if one { (1, true, false) } else { (2, false, true) };
+    assert_eq!(started(HubOptions::default()).await, otherwise);
 }
 
 #[tokio::test]

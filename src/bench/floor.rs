@@ -132,7 +132,9 @@ fn slow(time: Duration) -> f64 {
 fn sync(time: Duration) -> io::Result<Histogram<u64>> {
     const PLACES: usize = 256;
     let name = format!(".hubbub-bench-{}", process::id());
-    let file = File::options().write(true).create_new(true).open(&name)?;
+    let file = File::options().write(true).create_new(true).open(&name);
+    let file =
+        file.map_err(|error| io::Error::new(error.kind(), format!("can't make a file in this folder: {error}")))?;
     fs::remove_file(&name)?;
     file.write_all_at(&vec![0; SYNCED * PLACES], 0)?;
     file.sync_all()?;

@@ -1,4 +1,4 @@
-//! A hub as users run it: the binary, a folder of its own, a free port. Where HUBBUB_TEST_CORE has a core's number, on that alone.
+//! A hub as users run it: the binary, a folder of its own, a free port. With HUBBUB_TEST_CORES=1 on one core.
 
 use std::{
     fs,
@@ -18,6 +18,7 @@ use super::{Api, Client, Database, PATIENCE, Postgres, SECRET, on_postgres, toke
 pub struct HubOptions {
     environment: Vec<(String, String)>,
     wrapper: Vec<String>,
+    one_core: bool,
     config: Option<PathBuf>,
 }
 
@@ -57,6 +58,12 @@ impl HubOptions {
         self
     }
 
+    /// On one of the cores that there are.
+    pub fn on_one_core(mut self) -> Self {
+        self.one_core = true;
+        self
+    }
+
     /// No rate limit, for tests that send as fast as they can.
     pub fn unlimited(self) -> Self {
         let fast = self.set("limits.commands_per_second", 1_000_000).set("limits.commands_burst", 1_000_000);
@@ -65,6 +72,23 @@ impl HubOptions {
         let fast = fast.set("limits.sessions_per_user", 100_000).set("limits.sign_ins_per_minute", 100_000);
         fast.set("limits.pending_commands", 20_000).set("limits.new_rooms_per_hour", 10_000)
     }
+}
+
+/// Whether each hub is to have one core.
+pub fn all_on_one_core() -> bool {
+    match std::env::var("HUBBUB_TEST_CORES").as_deref() {
+        Err(_) => false,
+        Ok("1") => true,
+        Ok(other) => panic!("HUBBUB_TEST_CORES is {other:?}, and must be 1"),
+    }
+}
+
+/// What runs a program on the first core that this process may use.
+fn on_first_core() -> Vec<String> {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
+    let first = allowed.trim().chars().take_while(char::is_ascii_digit).collect();
+    vec!["taskset".to_owned(), "-c".to_owned(), first]
 }
 
 const DATABASE_URL: &str = "database.url";
@@ -110,11 +134,8 @@ impl Hub {
     /// The command as a person would type it in a folder.
     pub fn command(folder: &Path, options: &HubOptions) -> Command {
         let binary = env!("CARGO_BIN_EXE_hubbub").to_owned();
-        let mut words = options.wrapper.clone();
-        if let Ok(core) = std::env::var("HUBBUB_TEST_CORE") {
-            words.splice(0..0, ["taskset".to_owned(), "-c".to_owned(), core]);
-        }
-        words.push(binary);
+        let pin = if options.one_core || all_on_one_core() { on_first_core() } else { Vec::new() };
+        let words: Vec<String> = pin.into_iter().chain(options.wrapper.clone()).chain([binary]).collect();
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).current_dir(folder).env("HUBBUB__AUTH__SECRET", SECRET);
         command.env("HUBBUB__SERVER__BIND", "127.0.0.1:0");

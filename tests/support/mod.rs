@@ -20,7 +20,7 @@ pub use checker::History;
 pub use client::Client;
 pub use database::{Database, on_postgres};
 pub use http::{Answer, Api};
-pub use hub::{Hub, HubOptions};
+pub use hub::{Hub, HubOptions, all_on_one_core};
 pub use postgres::{Postgres, client};
 pub use provider::{Provider, Script};
 pub use proxy::Proxy;
